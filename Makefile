@@ -1,0 +1,69 @@
+# stedi: a lakehouse inside PostgreSQL
+#
+#   make && sudo make install     build and install the extension
+#   make demo                     the whole job on a throwaway cluster
+#   make test                     every test; ends with "N passed, N failed"
+#   make help                     the other targets
+
+PG_CONFIG ?= pg_config
+
+EXTENSION = stedi
+MODULE_big = stedi
+DATA_built = stedi--1.0.sql
+
+# Dependencies point one way: stedi.c -> pg -> store -> core.  core and store
+# are compiled without PostgreSQL's include path, core without libcurl's, so
+# that a step in the wrong direction does not compile.
+CORE_SRCS = $(sort $(wildcard src/core/*.c))
+STORE_SRCS = $(sort $(wildcard src/store/*.c))
+PG_SRCS = src/stedi.c $(sort $(wildcard src/pg/*.c))
+CORE_OBJS = $(CORE_SRCS:.c=.o)
+STORE_OBJS = $(STORE_SRCS:.c=.o)
+PG_OBJS = $(PG_SRCS:.c=.o)
+OBJS = $(PG_OBJS) $(STORE_OBJS) $(CORE_OBJS)
+
+# The extension's SQL, in the order in which it has to run.
+SQL_PARTS = begin server source object reject landing json ingest export \
+	pseudonym policy \
+	customer_trusted accelerometer_trusted customers_curated \
+	device_owner step_trainer_trusted machine_learning_curated \
+	refresh run status privileges
+SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
+
+REGRESS = extension server uri read_json load landing reject ledger zones \
+	consent ownership export run privileges
+REGRESS_OPTS = --inputdir=. --outputdir=test/output
+ISOLATION =
+
+PKG_CONFIG ?= pkg-config
+SHLIB_LINK = -lcurl -ljson-c -lcrypto -lexpat -lzstd -lz
+
+WARNINGS = -Wall -Wextra -Werror
+LAYER_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -Wmissing-prototypes -O2 -g \
+	-fPIC -fvisibility=hidden -fno-strict-aliasing -Isrc
+
+# PostgreSQL's own headers are system headers here: -Wextra is for our code.
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CFLAGS = -std=gnu11 $(WARNINGS) -Wno-unused-parameter
+
+# Bitcode for the JIT would only slow the build: nothing here is inlined.
+override with_llvm = no
+
+EXTRA_CLEAN = stedi--1.0.sql test/output test/unit/build src/*.o src/*/*.o
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(CORE_OBJS): %.o: %.c
+	$(CC) $(LAYER_CFLAGS) -c -o $@ $<
+
+$(STORE_OBJS): %.o: %.c
+	$(CC) $(LAYER_CFLAGS) -c -o $@ $<
+
+$(CORE_OBJS): $(wildcard src/core/*.h)
+$(STORE_OBJS): $(wildcard src/core/*.h src/store/*.h)
+$(PG_OBJS): $(wildcard src/core/*.h src/store/*.h src/pg/*.h)
+
+stedi--1.0.sql: $(SQL_SRCS) Makefile
+	cat $(SQL_SRCS) > $@.tmp && mv $@.tmp $@
+

@@ -1,0 +1,69 @@
+/*
+ * compat.h
+ *		Differences between PostgreSQL 15 and 18, in one place.
+ */
+#ifndef STEDI_PG_COMPAT_H
+#define STEDI_PG_COMPAT_H
+
+#include "catalog/pg_foreign_server.h"
+#include "executor/executor.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#error "stedi needs PostgreSQL 15 or later"
+#endif
+
+/* 16: one ACL check for all kinds of objects */
+static inline AclResult
+StediServerAclCheck(Oid serverid, Oid userid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, serverid, userid, ACL_USAGE);
+#else
+	return pg_foreign_server_aclcheck(serverid, userid, ACL_USAGE);
+#endif
+}
+
+/* 16: ExecInsertIndexTuples learned about summarizing indexes */
+static inline List *
+StediInsertIndexTuples(ResultRelInfo *result_rel, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(result_rel, slot, estate, false, false, NULL, NIL, false);
+#else
+	return ExecInsertIndexTuples(result_rel, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* 17: wait event sets belong to a resource owner instead of a memory context;
+ * this one lives until it is freed. */
+static inline WaitEventSet *
+StediCreateWaitEventSet(int nevents)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, nevents);
+#else
+	return CreateWaitEventSet(TopMemoryContext, nevents);
+#endif
+}
+
+/* 18: the executor is always run once */
+static inline void
+StediExecutorRun(QueryDesc *query)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, 0);
+#else
+	ExecutorRun(query, ForwardScanDirection, 0, true);
+#endif
+}
+
+#endif							/* STEDI_PG_COMPAT_H */

@@ -1,0 +1,81 @@
+/*
+ * error.c
+ *		From StediStatus to ereport().
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/elog.h"
+
+#include "pg/error.h"
+
+static const struct
+{
+	StediCode	code;
+	int			sqlstate;
+}			status_sqlstates[] =
+{
+	{STEDI_CANCELLED, ERRCODE_QUERY_CANCELED},
+	{STEDI_BAD_ARGUMENT, ERRCODE_INVALID_PARAMETER_VALUE},
+	{STEDI_UNSUPPORTED, ERRCODE_FEATURE_NOT_SUPPORTED},
+	{STEDI_DENIED, ERRCODE_INSUFFICIENT_PRIVILEGE},
+	{STEDI_CREDENTIALS, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION},
+	{STEDI_NOT_FOUND, ERRCODE_UNDEFINED_FILE},
+	{STEDI_EXISTS, ERRCODE_DUPLICATE_FILE},
+	{STEDI_CONNECTION, ERRCODE_CONNECTION_FAILURE},
+	{STEDI_THROTTLED, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED},
+	{STEDI_LIMIT, ERRCODE_PROGRAM_LIMIT_EXCEEDED},
+	{STEDI_CHANGED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE},
+	{STEDI_CORRUPT, ERRCODE_IO_ERROR},
+	{STEDI_PROTOCOL, ERRCODE_PROTOCOL_VIOLATION},
+	{STEDI_IO, ERRCODE_IO_ERROR},
+	{STEDI_NO_MEMORY, ERRCODE_OUT_OF_MEMORY},
+};
+
+int
+stedi_sqlstate(StediCode code)
+{
+	for (int i = 0; i < (int) lengthof(status_sqlstates); i++)
+	{
+		if (status_sqlstates[i].code == code)
+			return status_sqlstates[i].sqlstate;
+	}
+	return ERRCODE_INTERNAL_ERROR;
+}
+
+int
+stedi_fault_sqlstate(StediJsonFault fault)
+{
+	switch (fault)
+	{
+		case STEDI_JSON_FAULT_UTF8:
+			return ERRCODE_CHARACTER_NOT_IN_REPERTOIRE;
+		case STEDI_JSON_FAULT_DEPTH:
+		case STEDI_JSON_FAULT_SIZE:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case STEDI_JSON_FAULT_NONE:
+		case STEDI_JSON_FAULT_SYNTAX:
+		case STEDI_JSON_FAULT_TRUNCATED:
+		case STEDI_JSON_FAULT_NOT_OBJECT:
+			break;
+	}
+	return ERRCODE_INVALID_JSON_TEXT;
+}
+
+void
+stedi_report(const StediStatus *status)
+{
+	ereport(ERROR,
+			(errcode(stedi_sqlstate(status->code)),
+			 errmsg("%s", status->message),
+			 status->detail[0] ? errdetail("%s", status->detail) : 0,
+			 status->hint[0] ? errhint("%s", status->hint) : 0));
+}
+
+char *
+stedi_status_line(const StediStatus *status)
+{
+	if (status->detail[0] == '\0')
+		return pstrdup(status->message);
+	return psprintf("%s (%s)", status->message, status->detail);
+}

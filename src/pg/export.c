@@ -1,0 +1,827 @@
+/*
+ * export.c
+ *		Writing rows back to the lake.
+ *
+ *	 executor --> formatter --> encoder --> put (one file at a time)
+ *
+ * Each file is whole when it gets its name.  The manifest, which names them all,
+ * comes after the last of them, and _SUCCESS after that.  When the export fails,
+ * what it wrote is taken back; what cannot be taken back carries this database's
+ * tag in its name, is in no manifest, and goes with the next export to the same
+ * place.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/progress.h"
+#include "common/hashfn.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "storage/lock.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_progress.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/snapmgr.h"
+
+#include "core/codec.h"
+#include "store/manifest.h"
+
+#include "pg/compat.h"
+#include "pg/error.h"
+#include "pg/export_format.h"
+#include "pg/lake.h"
+#include "pg/ledger.h"
+#include "pg/scan.h"
+#include "pg/settings.h"
+
+PG_FUNCTION_INFO_V1(stedi_export);
+PG_FUNCTION_INFO_V1(stedi_export_query);
+
+#define FLUSH_BYTES			(64 * 1024) /* of text handed to the encoder at once */
+#define GZIP_LEVEL			6
+#define ABORT_TIMEOUT_MS	2000	/* to take an upload back after an error */
+#define STALLED_TIMEOUT_MS	50	/* the same, when the store does not answer anyway */
+#define PROGRESS_ROWS		4096
+#define TAG_LENGTH			8
+#define MANIFEST_NAME		"_manifest.json"
+#define SUCCESS_NAME		"_SUCCESS"
+#define LOCK_CLASS			3	/* advisory locks of SQL have 1 and 2 */
+
+typedef enum ExportMode
+{
+	MODE_FAIL,
+	MODE_OVERWRITE,
+	MODE_APPEND
+} ExportMode;
+
+typedef struct ExportFile
+{
+	char	   *name;			/* relative to the target */
+	char	   *etag;
+	int64		rows;
+	int64		bytes;			/* as stored */
+} ExportFile;
+
+typedef struct StediExport
+{
+	DestReceiver receiver;		/* first: the executor sees only this */
+
+	/* what was asked for */
+	const char *source;			/* relation or query, for the manifest */
+	StediFormat format;
+	StediCompression compression;
+	int64		max_file_size;	/* -1: none */
+	ExportMode	mode;
+	bool		camel;
+	bool		epoch_ms;
+
+	/* where it goes */
+	StediLake  *lake;
+	char		tag[TAG_LENGTH + 1];	/* of this database, in the names of its files */
+	char	   *run_id;
+
+	/* the file being written */
+	StediFormatter *formatter;
+	StringInfoData text;
+	StediPut   *put;
+	StediEncoder *encoder;
+	char	   *encoded;
+	ExportFile	file;
+
+	/* what is written */
+	TupleDesc	desc;
+	List	   *files;			/* of ExportFile */
+	int64		rows;
+	int64		bytes;
+	MemoryContext context;
+	MemoryContext row_context;
+	MemoryContextCallback callback;
+} StediExport;
+
+static void export_query(FunctionCallInfo fcinfo, const char *query, const char *source);
+static void read_options(FunctionCallInfo fcinfo, StediExport *export);
+static bool choose(const char *what, const char *value, const char *first, const char *second);
+static void lock_target(StediExport *export);
+static void make_run_id(StediExport *export);
+static void clean_target(StediExport *export, StediManifest *previous, bool *has_previous);
+static void abort_stale_uploads(StediExport *export);
+static bool is_ours(StediExport *export, const char *name);
+static bool in_manifest(const StediManifest *manifest, const char *name);
+static bool read_manifest(StediExport *export, StediManifest *manifest);
+static void run_query(StediExport *export, const char *query);
+static PlannedStmt *plan_query(const char *query);
+static void export_startup(DestReceiver *self, int operation, TupleDesc desc);
+static bool export_row(TupleTableSlot *slot, DestReceiver *self);
+static void export_nothing(DestReceiver *self);
+static void open_file(StediExport *export);
+static void flush_text(StediExport *export, bool last);
+static void close_file(StediExport *export);
+static void write_small(StediExport *export, const char *name, const char *type, const char *text);
+static void write_manifest(StediExport *export, const StediManifest *previous);
+static char *snapshot_document(char **rules);
+static void remove_replaced(StediExport *export, const StediManifest *previous);
+static void take_back(StediExport *export);
+static void delete_name(StediExport *export, const char *name, bool must);
+static char *target_key(StediExport *export, const char *name);
+static void release_export(void *arg);
+static void put_results(FunctionCallInfo fcinfo, StediExport *export);
+
+PGDLLEXPORT Datum
+stedi_export(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("source must not be NULL")));
+	name = get_rel_name(PG_GETARG_OID(0));
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0))));
+	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(PG_GETARG_OID(0))), name);
+	export_query(fcinfo, psprintf("SELECT * FROM %s", name), name);
+	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+stedi_export_query(PG_FUNCTION_ARGS)
+{
+	char	   *query;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be NULL")));
+	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	export_query(fcinfo, query, query);
+	return (Datum) 0;
+}
+
+static void
+export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
+{
+	StediExport *export = palloc0(sizeof(StediExport));
+	StediManifest previous = {0};
+	bool		has_previous = false;
+
+	InitMaterializedSRF(fcinfo, 0);
+	export->source = source;
+	export->context = CurrentMemoryContext;
+	export->callback.func = release_export;
+	export->callback.arg = export;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, &export->callback);
+	read_options(fcinfo, export);
+	make_run_id(export);
+
+	SPI_connect();
+	MemoryContextSwitchTo(export->context);
+	lock_target(export);
+	clean_target(export, &previous, &has_previous);
+
+	PG_TRY();
+	{
+		run_query(export, query);
+		write_manifest(export, has_previous && export->mode == MODE_APPEND ? &previous : NULL);
+		write_small(export, SUCCESS_NAME, "text/plain", "");
+	}
+	PG_CATCH();
+	{
+		take_back(export);
+		stedi_manifest_free(&previous);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	/* The new export stands; from here on only the old one can be in the way. */
+	if (has_previous && export->mode == MODE_OVERWRITE)
+		remove_replaced(export, &previous);
+	stedi_manifest_free(&previous);
+	SPI_finish();
+	put_results(fcinfo, export);
+	stedi_lake_close(export->lake);
+}
+
+static void
+read_options(FunctionCallInfo fcinfo, StediExport *export)
+{
+	char	   *mode;
+
+	for (int i = 1; i < 8; i++)
+	{
+		if (i != 4 && PG_ARGISNULL(i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("options of an export must not be NULL")));
+	}
+
+	export->format = choose("format", text_to_cstring(PG_GETARG_TEXT_PP(2)), "ndjson", "csv") ?
+		STEDI_FORMAT_NDJSON : STEDI_FORMAT_CSV;
+	export->compression = stedi_compression_option(text_to_cstring(PG_GETARG_TEXT_PP(3)), false);
+	export->max_file_size = -1;
+	if (!PG_ARGISNULL(4))
+	{
+		export->max_file_size = DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(4)));
+		if (export->max_file_size <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("max_file_size must be greater than zero")));
+	}
+	mode = text_to_cstring(PG_GETARG_TEXT_PP(5));
+	if (pg_strcasecmp(mode, "fail") == 0)
+		export->mode = MODE_FAIL;
+	else if (pg_strcasecmp(mode, "overwrite") == 0)
+		export->mode = MODE_OVERWRITE;
+	else if (pg_strcasecmp(mode, "append") == 0)
+		export->mode = MODE_APPEND;
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown mode \"%s\"", mode),
+				 errhint("Valid values are fail, overwrite and append.")));
+	export->camel = choose("keys", text_to_cstring(PG_GETARG_TEXT_PP(6)), "camel", "column");
+	export->epoch_ms = choose("timestamps", text_to_cstring(PG_GETARG_TEXT_PP(7)), "epoch_ms", "iso8601");
+
+	export->lake = stedi_lake_open(text_to_cstring(PG_GETARG_TEXT_PP(1)), STEDI_WRITE, true);
+	if (!export->lake->uri.is_prefix)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("export target \"%s\" is not a prefix", text_to_cstring(PG_GETARG_TEXT_PP(1))),
+				 errhint("End it with '/'; the files below it get names of their own.")));
+}
+
+/* True: the first of two values; false: the second. */
+static bool
+choose(const char *what, const char *value, const char *first, const char *second)
+{
+	if (pg_strcasecmp(value, first) == 0)
+		return true;
+	if (pg_strcasecmp(value, second) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown %s \"%s\"", what, value),
+				 errhint("Valid values are %s and %s.", first, second)));
+	return false;
+}
+
+/* One export to a place at a time; the others wait until the transaction ends. */
+static void
+lock_target(StediExport *export)
+{
+	char	   *uri = stedi_lake_uri(export->lake, export->lake->uri.key);
+	uint64		hash = hash_bytes_extended((const unsigned char *) uri, strlen(uri), 0);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_CLASS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+static void
+make_run_id(StediExport *export)
+{
+	uint64		identity[2] = {GetSystemIdentifier(), MyDatabaseId};
+	time_t		now = time(NULL);
+	struct tm	utc;
+	char		when[20];
+	uint32		random;
+
+	snprintf(export->tag, sizeof(export->tag), "%08x",
+			 hash_bytes((const unsigned char *) identity, sizeof(identity)));
+	if (!pg_strong_random(&random, sizeof(random)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate a random number")));
+	gmtime_r(&now, &utc);
+	strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &utc);
+	export->run_id = psprintf("%s-%s-%08x", export->tag, when, random);
+}
+
+/*
+ * Look at what is there: refuse it (fail), or read its manifest, and remove what
+ * exports of this database that never finished have left.
+ */
+static void
+clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
+{
+	StediStatus status = {0};
+	StediListing *listing;
+	List	   *leftovers = NIL;
+	int			unlisted = 0;
+	bool		occupied = false;
+	ListCell   *cell;
+
+	*has_previous = read_manifest(export, previous);
+
+	listing = stedi_store_list(export->lake->store, export->lake->uri.key, &status);
+	if (listing == NULL)
+		stedi_lake_fail(export->lake, &status);
+	for (;;)
+	{
+		StediObject object;
+		int			got = stedi_listing_next(listing, &object, &status);
+		const char *name;
+
+		if (got < 0)
+			stedi_lake_fail(export->lake, &status);
+		if (got == 0)
+			break;
+		name = object.key + strlen(export->lake->uri.key);
+		if (name[0] == '\0' || name[strlen(name) - 1] == '/')
+			;					/* a directory marker */
+		else if (is_ours(export, name) && !(*has_previous && in_manifest(previous, name)))
+			leftovers = lappend(leftovers, pstrdup(name));
+		else if (stedi_uri_matches(&export->lake->uri, object.key))
+		{
+			occupied = true;
+			if (!*has_previous || !in_manifest(previous, name))
+				unlisted++;
+		}
+		stedi_object_free(&object);
+	}
+	stedi_listing_close(listing);
+
+	if (export->mode == MODE_FAIL && (occupied || *has_previous))
+	{
+		stedi_manifest_free(previous);
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_FILE),
+				 errmsg("export target \"%s\" is not empty",
+						stedi_lake_uri(export->lake, export->lake->uri.key)),
+				 errhint("Use mode => 'overwrite' or mode => 'append'.")));
+	}
+	if (export->mode == MODE_OVERWRITE && unlisted > 0)
+		ereport(WARNING,
+				(errmsg("%d objects under \"%s\" are in no manifest and stay where they are", unlisted,
+						stedi_lake_uri(export->lake, export->lake->uri.key))));
+
+	foreach(cell, leftovers)
+		delete_name(export, lfirst(cell), true);
+	abort_stale_uploads(export);
+}
+
+static void
+abort_stale_uploads(StediExport *export)
+{
+	StediUploadPage page = {0};
+	StediStatus status = {0};
+
+	if (!stedi_store_list_uploads(export->lake->store, export->lake->uri.key, &page, &status))
+	{
+		/* Not every role may list them, and not every store can. */
+		if (status.code == STEDI_CANCELLED)
+			stedi_lake_fail(export->lake, &status);
+		ereport(DEBUG1, (errmsg_internal("could not list uploads: %s", status.message)));
+		return;
+	}
+	for (size_t i = 0; i < page.n_uploads; i++)
+	{
+		if (is_ours(export, page.uploads[i].key + strlen(export->lake->uri.key)) &&
+			!stedi_store_abort_upload(export->lake->store, &page.uploads[i], &status))
+		{
+			stedi_upload_page_free(&page);
+			stedi_lake_fail(export->lake, &status);
+		}
+	}
+	stedi_upload_page_free(&page);
+}
+
+/* part-00000-TAG-...: the tag is this database's */
+static bool
+is_ours(StediExport *export, const char *name)
+{
+	static const char pattern[] = "part-00000-";
+
+	if (strlen(name) < sizeof(pattern) - 1 + TAG_LENGTH)
+		return false;
+	for (size_t i = 0; i < sizeof(pattern) - 1; i++)
+	{
+		if (pattern[i] == '0' ? !isdigit((unsigned char) name[i]) : name[i] != pattern[i])
+			return false;
+	}
+	return strncmp(name + sizeof(pattern) - 1, export->tag, TAG_LENGTH) == 0;
+}
+
+static bool
+in_manifest(const StediManifest *manifest, const char *name)
+{
+	for (size_t i = 0; i < manifest->n_objects; i++)
+	{
+		if (strcmp(manifest->objects[i].key, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+read_manifest(StediExport *export, StediManifest *manifest)
+{
+	StediStore *store = export->lake->store;
+	StediStatus status = {0};
+	StediObject object;
+	StediGet   *get;
+	StringInfoData text;
+
+	if (!stedi_store_head(store, target_key(export, MANIFEST_NAME), &object, &status))
+	{
+		if (status.code == STEDI_NOT_FOUND)
+			return false;
+		stedi_lake_fail(export->lake, &status);
+	}
+	get = stedi_store_get(store, &object, &status);
+	stedi_object_free(&object);
+	if (get == NULL)
+		stedi_lake_fail(export->lake, &status);
+
+	initStringInfo(&text);
+	for (;;)
+	{
+		ssize_t		got;
+
+		enlargeStringInfo(&text, 8192);
+		got = stedi_get_read(get, text.data + text.len, 8192, &status);
+		if (got < 0)
+			stedi_lake_fail(export->lake, &status);
+		if (got == 0)
+			break;
+		text.len += got;
+		text.data[text.len] = '\0';
+	}
+	stedi_get_close(get);
+	if (!stedi_manifest_parse(text.data, text.len, manifest, &status))
+		stedi_report(&status);
+	return true;
+}
+
+static void
+run_query(StediExport *export, const char *query)
+{
+	PlannedStmt *plan = plan_query(query);
+	QueryDesc  *desc;
+
+	export->receiver.receiveSlot = export_row;
+	export->receiver.rStartup = export_startup;
+	export->receiver.rShutdown = export_nothing;
+	export->receiver.rDestroy = export_nothing;
+	export->receiver.mydest = DestNone;
+	initStringInfo(&export->text);
+	export->encoded = palloc(FLUSH_BYTES);
+	export->row_context = AllocSetContextCreate(export->context, "stedi export row", ALLOCSET_DEFAULT_SIZES);
+
+	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, InvalidOid);
+	pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_TO);
+	pgstat_progress_update_param(PROGRESS_COPY_TYPE, PROGRESS_COPY_TYPE_CALLBACK);
+
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
+	desc = CreateQueryDesc(plan, query, GetActiveSnapshot(), InvalidSnapshot,
+						   &export->receiver, NULL, NULL, 0);
+	ExecutorStart(desc, 0);
+	export_startup(&export->receiver, CMD_SELECT, desc->tupDesc);
+	StediExecutorRun(desc);
+	ExecutorFinish(desc);
+	close_file(export);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	PopActiveSnapshot();
+	pgstat_progress_end_command();
+}
+
+static PlannedStmt *
+plan_query(const char *query)
+{
+	List	   *parsed = pg_parse_query(query);
+	List	   *rewritten;
+	Query	   *first;
+
+	if (list_length(parsed) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("an export takes one query")));
+	rewritten = pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, parsed), query, NULL, 0, NULL);
+	first = list_length(rewritten) == 1 ? linitial_node(Query, rewritten) : NULL;
+	if (first == NULL || first->commandType != CMD_SELECT || first->utilityStmt != NULL ||
+		first->hasModifyingCTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("an export takes a query that only reads"),
+				 errhint("Use SELECT, VALUES or TABLE.")));
+	return pg_plan_query(first, query, CURSOR_OPT_PARALLEL_OK, NULL);
+}
+
+/* Called before the first row, and once by us in case there is none. */
+static void
+export_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+	StediExport *export = (StediExport *) self;
+	MemoryContext old;
+
+	if (export->formatter != NULL)
+		return;
+	old = MemoryContextSwitchTo(export->context);
+	export->desc = CreateTupleDescCopy(desc);
+	export->formatter = stedi_formatter_create(export->desc, export->format, export->camel,
+											   export->epoch_ms);
+	open_file(export);
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+export_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	StediExport *export = (StediExport *) self;
+	MemoryContext old;
+
+	if (export->max_file_size > 0 &&
+		export->file.bytes + export->text.len >= export->max_file_size)
+	{
+		old = MemoryContextSwitchTo(export->context);
+		close_file(export);
+		open_file(export);
+		MemoryContextSwitchTo(old);
+	}
+
+	old = MemoryContextSwitchTo(export->row_context);
+	stedi_format_row(export->formatter, slot, &export->text);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(export->row_context);
+	export->file.rows++;
+	export->rows++;
+	if (export->text.len >= FLUSH_BYTES)
+		flush_text(export, false);
+	if (export->rows % PROGRESS_ROWS == 0)
+	{
+		pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, export->rows);
+		pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, export->bytes + export->file.bytes);
+	}
+	return true;
+}
+
+static void
+export_nothing(DestReceiver *self)
+{
+}
+
+static void
+open_file(StediExport *export)
+{
+	bool		gzip = export->compression == STEDI_COMPRESSION_GZIP;
+	StediPutOptions options = {0};
+	StediStatus status = {0};
+
+	options.content_type = gzip ? "application/gzip" :
+		export->format == STEDI_FORMAT_CSV ? "text/csv" : "application/x-ndjson";
+	memset(&export->file, 0, sizeof(export->file));
+	export->file.name = psprintf("part-%05d-%s.%s%s", list_length(export->files), export->run_id,
+								 export->format == STEDI_FORMAT_CSV ? "csv" : "ndjson",
+								 gzip ? ".gz" : "");
+	export->encoder = stedi_encoder_new(export->compression, GZIP_LEVEL);
+	if (export->encoder == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	export->put = stedi_store_put(export->lake->store, target_key(export, export->file.name),
+								  &options, &status);
+	if (export->put == NULL)
+		stedi_lake_fail(export->lake, &status);
+	stedi_format_header(export->formatter, &export->text);
+}
+
+/* Hand the text to the encoder, and what that gives to the store. */
+static void
+flush_text(StediExport *export, bool last)
+{
+	size_t		done = 0;
+	StediStatus status = {0};
+
+	for (;;)
+	{
+		size_t		used = export->text.len - done;
+		size_t		produced = FLUSH_BYTES;
+
+		if (!stedi_encoder_run(export->encoder, export->text.data + done, &used, last,
+							   export->encoded, &produced, &status))
+			stedi_report(&status);
+		done += used;
+		if (produced > 0 && !stedi_put_write(export->put, export->encoded, produced, &status))
+			stedi_lake_fail(export->lake, &status);
+		export->file.bytes += produced;
+		if (produced == 0 && (done == (size_t) export->text.len))
+			break;
+	}
+	resetStringInfo(&export->text);
+	stedi_lake_check(export->lake);
+}
+
+static void
+close_file(StediExport *export)
+{
+	StediStatus status = {0};
+	MemoryContext old = MemoryContextSwitchTo(export->context);
+	ExportFile *file = palloc(sizeof(ExportFile));
+	char	   *etag;
+
+	flush_text(export, true);
+	if (!stedi_put_commit(export->put, &etag, &status))
+		stedi_lake_fail(export->lake, &status);
+	stedi_put_close(export->put);
+	export->put = NULL;
+	stedi_encoder_free(export->encoder);
+	export->encoder = NULL;
+
+	*file = export->file;
+	export->files = lappend(export->files, file);
+	file->etag = pstrdup(etag);
+	free(etag);
+	export->bytes += file->bytes;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+write_small(StediExport *export, const char *name, const char *type, const char *text)
+{
+	StediPutOptions options = {type, NULL};
+	StediStatus status = {0};
+	char	   *etag;
+
+	export->put = stedi_store_put(export->lake->store, target_key(export, name), &options, &status);
+	if (export->put == NULL ||
+		!stedi_put_write(export->put, text, strlen(text), &status) ||
+		!stedi_put_commit(export->put, &etag, &status))
+		stedi_lake_fail(export->lake, &status);
+	stedi_put_close(export->put);
+	export->put = NULL;
+	free(etag);
+}
+
+static void
+write_manifest(StediExport *export, const StediManifest *previous)
+{
+	StediManifest manifest = {0};
+	int			n_old = previous != NULL ? (int) previous->n_objects : 0;
+	time_t		now = time(NULL);
+	struct tm	utc;
+	char		created_at[32];
+	ListCell   *cell;
+	char	   *text;
+	char	   *copy;
+
+	gmtime_r(&now, &utc);
+	strftime(created_at, sizeof(created_at), "%Y-%m-%dT%H:%M:%SZ", &utc);
+	manifest.run_id = export->run_id;
+	manifest.created_at = created_at;
+	manifest.producer = "stedi " STEDI_VERSION;
+	manifest.source = unconstify(char *, export->source);
+	manifest.format = export->format == STEDI_FORMAT_CSV ? "csv" : "ndjson";
+	manifest.compression = export->compression == STEDI_COMPRESSION_GZIP ? "gzip" : "none";
+	manifest.snapshot = snapshot_document(&manifest.rules);
+
+	manifest.columns = palloc0(sizeof(StediManifestColumn) * Max(export->desc->natts, 1));
+	for (int i = 0; i < export->desc->natts; i++)
+	{
+		const char *name = stedi_formatter_name(export->formatter, i);
+
+		if (name == NULL)
+			continue;
+		manifest.columns[manifest.n_columns].name = unconstify(char *, name);
+		manifest.columns[manifest.n_columns++].type = format_type_be(TupleDescAttr(export->desc, i)->atttypid);
+	}
+
+	manifest.objects = palloc0(sizeof(StediManifestObject) * (n_old + list_length(export->files)));
+	for (; manifest.n_objects < (size_t) n_old; manifest.n_objects++)
+		manifest.objects[manifest.n_objects] = previous->objects[manifest.n_objects];
+	foreach(cell, export->files)
+	{
+		ExportFile *file = lfirst(cell);
+		StediManifestObject *object = &manifest.objects[manifest.n_objects++];
+
+		object->key = file->name;
+		object->etag = file->etag;
+		object->rows = (uint64) file->rows;
+		object->bytes = (uint64) file->bytes;
+	}
+
+	text = stedi_manifest_format(&manifest);
+	if (text == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	copy = pstrdup(text);
+	free(text);
+	write_small(export, MANIFEST_NAME, "application/json", copy);
+}
+
+/* What the exported data is based on, as JSON; and the rules in force. */
+static char *
+snapshot_document(char **rules)
+{
+	static const char *const command =
+		"SELECT jsonb_build_object("
+		"  'last_object_id', (SELECT max(object_id) FROM stedi.object),"
+		"  'objects_loaded', (SELECT count(*) FROM stedi.object WHERE status IN ('loaded', 'partial')),"
+		"  'zones_refreshed_at', (SELECT max(refreshed_at) FROM stedi.zone))::text,"
+		" stedi.policy('rules')";
+	StediIdentity self = stedi_become_owner();
+	MemoryContext old = CurrentMemoryContext;
+	char	   *document;
+
+	if (SPI_execute(command, true, 0) != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not describe the export's snapshot");
+	stedi_become_self(self);
+	document = MemoryContextStrdup(old, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	*rules = MemoryContextStrdup(old, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2));
+	SPI_freetuptable(SPI_tuptable);
+	return document;
+}
+
+/* A file that cannot be removed is no reason to fail: the manifest does not name it. */
+static void
+remove_replaced(StediExport *export, const StediManifest *previous)
+{
+	for (size_t i = 0; i < previous->n_objects; i++)
+		delete_name(export, previous->objects[i].key, false);
+}
+
+/*
+ * After an error: abort the upload that is under way and remove the files that
+ * stand.  Bounded in time, and not at all when the store does not answer.
+ */
+static void
+take_back(StediExport *export)
+{
+	bool		stalled = stedi_wait_stalled(&export->lake->wait);
+	ListCell   *cell;
+	StediPut   *put = export->put;
+
+	if (export->lake->store == NULL)
+		return;
+	export->put = NULL;
+	if (put != NULL &&
+		!stedi_put_abort(put, stalled ? STALLED_TIMEOUT_MS : ABORT_TIMEOUT_MS))
+		return;
+	if (stalled)
+		return;
+	foreach(cell, export->files)
+	{
+		StediStatus status = {0};
+		ExportFile *file = lfirst(cell);
+
+		if (!stedi_store_delete(export->lake->store, target_key(export, file->name), &status))
+			return;
+	}
+}
+
+static void
+delete_name(StediExport *export, const char *name, bool must)
+{
+	StediStatus status = {0};
+
+	if (stedi_store_delete(export->lake->store, target_key(export, name), &status))
+		return;
+	if (must || status.code == STEDI_CANCELLED)
+		stedi_lake_fail(export->lake, &status);
+	ereport(WARNING,
+			(errmsg("could not remove \"%s\" of an earlier export", name),
+			 errdetail("%s", status.message)));
+}
+
+static char *
+target_key(StediExport *export, const char *name)
+{
+	return psprintf("%s%s", export->lake->uri.key, name);
+}
+
+static void
+release_export(void *arg)
+{
+	StediExport *export = arg;
+
+	stedi_encoder_free(export->encoder);
+	export->encoder = NULL;
+}
+
+static void
+put_results(FunctionCallInfo fcinfo, StediExport *export)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *cell;
+
+	foreach(cell, export->files)
+	{
+		ExportFile *file = lfirst(cell);
+		Datum		values[4];
+		bool		nulls[4] = {0};
+
+		values[0] = CStringGetTextDatum(stedi_lake_uri(export->lake, target_key(export, file->name)));
+		values[1] = Int64GetDatum(file->rows);
+		values[2] = Int64GetDatum(file->bytes);
+		values[3] = CStringGetTextDatum(file->etag);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}

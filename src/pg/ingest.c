@@ -1,0 +1,757 @@
+/*
+ * ingest.c
+ *		Loading the pending objects of a URI into a table.
+ *
+ *	 list --> pending? --> window of gets --> scan --> row --> insert
+ *			  (ledger)     (prefetch)			|				  |
+ *												+-- reject		  |
+ *												v				  v
+ *										   stedi.reject		target table
+ *
+ * The target is locked against other loads (not against readers or writers)
+ * before the ledger is looked at, and stays so until the transaction ends; so
+ * two sessions cannot take the same object.  Each object is loaded in a
+ * subtransaction, with its ledger row outside of it: an object that fails leaves
+ * nothing but the row that says why.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/progress.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/backend_progress.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "pg/error.h"
+#include "pg/ingest.h"
+#include "pg/insert.h"
+#include "pg/lake.h"
+#include "pg/ledger.h"
+#include "pg/row.h"
+#include "pg/scan.h"
+#include "pg/settings.h"
+
+PG_FUNCTION_INFO_V1(stedi_ingest);
+PG_FUNCTION_INFO_V1(stedi_load);
+
+#define PAGE_OBJECTS		1000	/* listed before the ledger is asked: one page of S3 */
+#define WINDOW_OBJECTS		64	/* MAX_CONCURRENCY of stedi.concurrency */
+#define MAX_LOST_OBJECTS	3	/* in a row, to connection errors: the store is gone */
+#define PROGRESS_ROWS		4096	/* rows between two progress updates */
+
+/* An object whose bytes are on their way. */
+typedef struct InFlight
+{
+	StediObject object;
+	char	   *uri;
+	StediGet   *get;			/* NULL: could not be started, see status */
+	StediStatus status;
+} InFlight;
+
+typedef struct LoadState
+{
+	const StediJob *job;
+	StediLake  *lake;
+	Relation	rel;
+	StediRowBuilder *builder;
+	StediInserter *inserter;
+	MemoryContext object_context;	/* reset for each object */
+	MemoryContext row_context;	/* reset for each record */
+
+	/* listing */
+	StediLakeListing *listing;
+	MemoryContext page_context; /* reset for each page */
+	StediObject page[PAGE_OBJECTS];
+	char	   *page_uris[PAGE_OBJECTS];
+	bool		page_pending[PAGE_OBJECTS];
+	int			page_size;
+	int			page_next;
+	int64		listed;
+
+	/* prefetch window: a ring */
+	InFlight	window[WINDOW_OBJECTS];
+	int			window_first;
+	int			window_size;
+	int64		taken;			/* objects put into the window so far */
+	int64		taken_bytes;
+	int			lost;			/* objects lost in a row to connection errors */
+
+	/* where we are, for the error context and progress */
+	const char *uri;
+	uint32		record_no;
+	int64		done_bytes;
+	int64		done_rows;
+	int64		done_rejects;
+} LoadState;
+
+static StediOnError on_error_option(const char *value);
+static int64 size_option(FunctionCallInfo fcinfo, int argno);
+static void format_option(const char *value);
+static char *text_arg(FunctionCallInfo fcinfo, int argno);
+static void put_outcome(void *arg, const StediOutcome *outcome);
+static void open_target(LoadState *state);
+static void fill_window(LoadState *state);
+static int	next_pending(LoadState *state);
+static void take(LoadState *state, InFlight *entry, int place);
+static void drop(InFlight *entry);
+static bool list_page(LoadState *state);
+static void load_object(LoadState *state, InFlight *entry);
+static bool replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
+						  StediOutcome *outcome);
+static void delete_rows(LoadState *state, int32 object_id);
+static bool load_records(LoadState *state, InFlight *entry, int32 object_id,
+						 StediOutcome *outcome);
+static bool note_reject(LoadState *state, int32 object_id, const StediReject *reject,
+						StediOutcome *outcome);
+static bool object_lost(LoadState *state, const StediStatus *status, StediOutcome *outcome);
+static void show_progress(LoadState *state, const StediScan *scan, const StediOutcome *outcome);
+static void load_error_context(void *arg);
+
+PGDLLEXPORT Datum
+stedi_ingest(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_arg(fcinfo, 0);
+	char	   *on_error = text_arg(fcinfo, 1);
+	char	   *compression = text_arg(fcinfo, 8);
+	List	   *jobs;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, 0);
+	format_option(text_arg(fcinfo, 7));
+
+	SPI_connect();
+	jobs = stedi_source_jobs(name);
+	foreach(cell, jobs)
+	{
+		StediJob   *job = lfirst(cell);
+
+		if (on_error != NULL)
+			job->on_error = on_error_option(on_error);
+		if (!PG_ARGISNULL(2))
+			job->reject_limit = PG_GETARG_INT64(2);
+		job->force = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+		job->dry_run = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+		job->max_objects = PG_ARGISNULL(5) ? -1 : PG_GETARG_INT64(5);
+		job->max_bytes = size_option(fcinfo, 6);
+		if (compression != NULL)
+			job->compression = stedi_compression_option(compression, true);
+		job->report = put_outcome;
+		job->arg = fcinfo->resultinfo;
+		stedi_run_job(job);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+PGDLLEXPORT Datum
+stedi_load(PG_FUNCTION_ARGS)
+{
+	StediJob	job = {0};
+	char	   *on_error = text_arg(fcinfo, 3);
+	char	   *compression = text_arg(fcinfo, 10);
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("target and uri must not be NULL")));
+	InitMaterializedSRF(fcinfo, 0);
+	format_option(text_arg(fcinfo, 9));
+
+	job.target = PG_GETARG_OID(0);
+	job.uri = text_arg(fcinfo, 1);
+	job.aliases = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
+	job.on_error = on_error == NULL ? STEDI_ON_ERROR_STOP : on_error_option(on_error);
+	job.reject_limit = PG_ARGISNULL(4) ? -1 : PG_GETARG_INT64(4);
+	job.force = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
+	job.dry_run = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
+	job.max_objects = PG_ARGISNULL(7) ? -1 : PG_GETARG_INT64(7);
+	job.max_bytes = size_option(fcinfo, 8);
+	job.compression = compression == NULL ? STEDI_COMPRESSION_AUTO :
+		stedi_compression_option(compression, true);
+	job.report = put_outcome;
+	job.arg = fcinfo->resultinfo;
+
+	SPI_connect();
+	stedi_run_job(&job);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+static StediOnError
+on_error_option(const char *value)
+{
+	if (pg_strcasecmp(value, "reject") == 0)
+		return STEDI_ON_ERROR_REJECT;
+	if (pg_strcasecmp(value, "skip_object") == 0)
+		return STEDI_ON_ERROR_SKIP_OBJECT;
+	if (pg_strcasecmp(value, "stop") == 0)
+		return STEDI_ON_ERROR_STOP;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown on_error \"%s\"", value),
+			 errhint("Valid values are reject, skip_object and stop.")));
+	pg_unreachable();
+}
+
+/* A size such as '128MB'; -1 for NULL. */
+static int64
+size_option(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		return -1;
+	return DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(argno)));
+}
+
+/* One reader takes every framing, so the names people know all mean the same. */
+static void
+format_option(const char *value)
+{
+	if (value == NULL || pg_strcasecmp(value, "json") == 0 || pg_strcasecmp(value, "ndjson") == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown format \"%s\"", value),
+			 errhint("Valid values are json and ndjson; both take records in any framing.")));
+}
+
+static char *
+text_arg(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argno));
+}
+
+static void
+put_outcome(void *arg, const StediOutcome *outcome)
+{
+	ReturnSetInfo *rsinfo = arg;
+	Interval	elapsed = {0};
+	Datum		values[9];
+	bool		nulls[9] = {0};
+
+	elapsed.time = outcome->elapsed;
+	nulls[0] = outcome->source == NULL;
+	if (!nulls[0])
+		values[0] = CStringGetTextDatum(outcome->source);
+	values[1] = CStringGetTextDatum(outcome->uri);
+	values[2] = CStringGetTextDatum(outcome->status);
+	values[3] = Int64GetDatum(outcome->parsed);
+	values[4] = Int64GetDatum(outcome->loaded);
+	values[5] = Int64GetDatum(outcome->rejected);
+	values[6] = Int64GetDatum(outcome->bytes);
+	nulls[7] = outcome->first_error == NULL;
+	if (!nulls[7])
+		values[7] = CStringGetTextDatum(outcome->first_error);
+	values[8] = IntervalPGetDatum(&elapsed);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+List *
+stedi_source_jobs(const char *name)
+{
+	static const char *const command =
+		"SELECT name, uri, target, aliases, on_error, coalesce(reject_limit, -1)"
+		" FROM stedi.source WHERE name = $1 OR $1 IS NULL AND enabled ORDER BY name";
+	StediIdentity self = stedi_become_owner();
+	Oid			types[1] = {TEXTOID};
+	Datum		values[1] = {name == NULL ? (Datum) 0 : CStringGetTextDatum(name)};
+	List	   *jobs = NIL;
+
+	if (SPI_execute_with_args(command, 1, types, values, name == NULL ? "n" : " ", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read stedi.source");
+	stedi_become_self(self);
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		StediJob   *job = palloc0(sizeof(StediJob));
+		bool		isnull;
+
+		job->source = SPI_getvalue(row, desc, 1);
+		job->uri = SPI_getvalue(row, desc, 2);
+		job->target = DatumGetObjectId(SPI_getbinval(row, desc, 3, &isnull));
+		job->aliases = DatumGetJsonbPCopy(SPI_getbinval(row, desc, 4, &isnull));
+		job->on_error = on_error_option(SPI_getvalue(row, desc, 5));
+		job->reject_limit = DatumGetInt64(SPI_getbinval(row, desc, 6, &isnull));
+		job->max_objects = -1;
+		job->max_bytes = -1;
+		job->compression = STEDI_COMPRESSION_AUTO;
+		jobs = lappend(jobs, job);
+	}
+	if (jobs == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 name == NULL ? errmsg("there is no source to ingest")
+				 : errmsg("source \"%s\" does not exist", name),
+				 errhint("SELECT stedi.attach('s3://bucket/'); sets the sources, stedi.source lists them.")));
+	return jobs;
+}
+
+int64
+stedi_run_job(const StediJob *job)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "stedi load",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	LoadState  *state = palloc0(sizeof(LoadState));
+	ErrorContextCallback callback;
+	int64		taken;
+
+	callback.callback = load_error_context;
+	callback.arg = state;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	state->job = job;
+	open_target(state);
+	state->lake = stedi_lake_open(job->uri, STEDI_READ, false);
+	state->object_context = AllocSetContextCreate(context, "stedi object", ALLOCSET_DEFAULT_SIZES);
+	state->row_context = AllocSetContextCreate(context, "stedi row", ALLOCSET_DEFAULT_SIZES);
+	state->page_context = AllocSetContextCreate(context, "stedi page", ALLOCSET_DEFAULT_SIZES);
+	state->listing = stedi_lake_list(state->lake);
+
+	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, job->target);
+	pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_FROM);
+	pgstat_progress_update_param(PROGRESS_COPY_TYPE, PROGRESS_COPY_TYPE_CALLBACK);
+
+	for (;;)
+	{
+		fill_window(state);
+		if (state->window_size == 0)
+			break;
+		load_object(state, &state->window[state->window_first]);
+		drop(&state->window[state->window_first]);
+		state->window_first = (state->window_first + 1) % WINDOW_OBJECTS;
+		state->window_size--;
+	}
+	pgstat_progress_end_command();
+
+	if (state->listed == 0 && job->source == NULL)
+		stedi_lake_no_match(state->lake);
+
+	taken = state->taken;
+	error_context_stack = callback.previous;
+	table_close(state->rel, NoLock);
+	stedi_lake_close(state->lake);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return taken;
+}
+
+static void
+open_target(LoadState *state)
+{
+	const StediJob *job = state->job;
+
+	/* This lock conflicts with itself, and with nothing that reads or writes. */
+	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : ShareUpdateExclusiveLock);
+	state->builder = stedi_row_builder_create(RelationGetDescr(state->rel), state->rel, job->aliases);
+	state->inserter = stedi_inserter_create(state->rel, job->on_error != STEDI_ON_ERROR_STOP);
+}
+
+/* Start gets until the window is full or the job's bounds are reached. */
+static void
+fill_window(LoadState *state)
+{
+	const StediJob *job = state->job;
+
+	while (state->window_size < stedi_concurrency &&
+		   (job->max_objects < 0 || state->taken < job->max_objects))
+	{
+		int			place = next_pending(state);
+
+		if (place < 0)
+			return;
+		if (job->max_bytes >= 0 && state->taken > 0 &&
+			state->taken_bytes + (int64) state->page[place].size > job->max_bytes)
+		{
+			state->page_next = place;	/* not now */
+			return;
+		}
+		take(state, &state->window[(state->window_first + state->window_size) % WINDOW_OBJECTS], place);
+		state->window_size++;
+	}
+}
+
+/* Copy an object out of the page, which goes before the window does, and start
+ * its get. */
+static void
+take(LoadState *state, InFlight *entry, int place)
+{
+	const StediObject *object = &state->page[place];
+
+	memset(entry, 0, sizeof(*entry));
+	entry->object = *object;
+	entry->object.key = pstrdup(object->key);
+	entry->object.etag = pstrdup(object->etag);
+	if (object->version_id != NULL)
+		entry->object.version_id = pstrdup(object->version_id);
+	entry->uri = pstrdup(state->page_uris[place]);
+	entry->get = stedi_store_get(state->lake->store, &entry->object, &entry->status);
+
+	state->taken++;
+	state->taken_bytes += (int64) object->size;
+	pgstat_progress_update_param(PROGRESS_COPY_BYTES_TOTAL, state->taken_bytes);
+}
+
+static void
+drop(InFlight *entry)
+{
+	pfree(entry->object.key);
+	pfree(entry->object.etag);
+	if (entry->object.version_id != NULL)
+		pfree(entry->object.version_id);
+	pfree(entry->uri);
+}
+
+/* Place in the page of the next object to load, or -1. */
+static int
+next_pending(LoadState *state)
+{
+	for (;;)
+	{
+		while (state->page_next < state->page_size)
+		{
+			if (state->page_pending[state->page_next++])
+				return state->page_next - 1;
+		}
+		if (!list_page(state))
+			return -1;
+	}
+}
+
+/* List the next page and ask the ledger which of its objects are pending. */
+static bool
+list_page(LoadState *state)
+{
+	MemoryContext old;
+
+	if (state->listing->done)
+		return false;
+
+	MemoryContextReset(state->page_context);
+	old = MemoryContextSwitchTo(state->page_context);
+	state->page_size = 0;
+	state->page_next = 0;
+	while (state->page_size < PAGE_OBJECTS)
+	{
+		StediObject *object = stedi_lake_next(state->listing);
+
+		if (object == NULL)
+			break;
+		state->page[state->page_size] = *object;
+		state->page_uris[state->page_size] = stedi_lake_uri(state->lake, object->key);
+		state->page_size++;
+	}
+	state->listed += state->page_size;
+
+	if (state->job->force)
+		memset(state->page_pending, true, sizeof(state->page_pending));
+	else if (state->page_size > 0)
+		stedi_ledger_pending(state->job->target, state->page_size, state->page_uris, state->page,
+							 state->job->tried_since, state->page_pending);
+	MemoryContextSwitchTo(old);
+	return state->page_size > 0;
+}
+
+static void
+load_object(LoadState *state, InFlight *entry)
+{
+	const StediJob *job = state->job;
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old = MemoryContextSwitchTo(state->object_context);
+	StediLedgerEntry ledger_entry = {job->source, job->target, entry->uri, &entry->object};
+	StediOutcome outcome = {0};
+	TimestampTz started = GetCurrentTimestamp();
+	int32		object_id = 0;
+	bool		loaded;
+
+	outcome.source = job->source;
+	outcome.uri = entry->uri;
+	state->uri = entry->uri;
+	state->record_no = 0;
+
+	if (job->dry_run)
+		loaded = load_records(state, entry, object_id, &outcome);
+	else
+	{
+		object_id = stedi_ledger_begin(&ledger_entry);
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(state->object_context);
+		loaded = replace_older(state, &ledger_entry, object_id, &outcome);
+		if (loaded)
+		{
+			stedi_inserter_begin(state->inserter);
+			loaded = load_records(state, entry, object_id, &outcome);
+			if (loaded)
+				stedi_inserter_end(state->inserter);
+			else
+				stedi_inserter_abandon(state->inserter);
+		}
+		if (loaded)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(state->object_context);
+		CurrentResourceOwner = owner;
+	}
+
+	if (entry->get != NULL)
+		stedi_get_close(entry->get);
+	entry->get = NULL;
+	if (!loaded)
+		outcome.loaded = 0;
+	outcome.status = !loaded ? "failed" : outcome.rejected > 0 ? "partial" : "loaded";
+	outcome.elapsed = GetCurrentTimestamp() - started;
+	if (!job->dry_run)
+	{
+		StediLedgerResult result = {
+			outcome.status, outcome.loaded, outcome.rejected, outcome.bytes, outcome.elapsed,
+			outcome.first_error
+		};
+
+		stedi_ledger_finish(object_id, &result);
+	}
+	job->report(job->arg, &outcome);
+
+	state->done_bytes += (int64) entry->object.size;
+	state->done_rows += outcome.loaded;
+	state->done_rejects += outcome.rejected;
+	show_progress(state, NULL, NULL);
+	state->uri = NULL;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->object_context);
+	stedi_lake_check(state->lake);
+}
+
+/* Take back what older versions of the object have left in the target. */
+static bool
+replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
+			  StediOutcome *outcome)
+{
+	List	   *superseded = stedi_ledger_supersede(entry, object_id);
+	bool		changed = list_length(superseded) > 1;
+	ListCell   *cell;
+
+	if (!changed && !state->job->force)
+		return true;
+	if (stedi_row_builder_record_id(state->builder) < 0)
+	{
+		if (state->job->force)
+			return true;
+		if (state->job->on_error == STEDI_ON_ERROR_STOP)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("object \"%s\" has changed since it was loaded", entry->uri),
+					 errdetail("Table \"%s\" has no bigint column record_id, by which the old rows could be told.",
+							   RelationGetRelationName(state->rel)),
+					 errhint("Use force => true to load it in addition.")));
+		outcome->first_error = "object has changed since it was loaded, and the table has no bigint column record_id by which the old rows could be told";
+		return false;
+	}
+	foreach(cell, superseded)
+		delete_rows(state, lfirst_int(cell));
+	return true;
+}
+
+static void
+delete_rows(LoadState *state, int32 object_id)
+{
+	char	   *command = psprintf("DELETE FROM %s WHERE record_id >= $1 AND record_id < $2",
+								   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(state->rel)),
+															  RelationGetRelationName(state->rel)));
+	Oid			types[2] = {INT8OID, INT8OID};
+	Datum		values[2];
+
+	values[0] = Int64GetDatum((int64) object_id << 32);
+	values[1] = Int64GetDatum(((int64) object_id + 1) << 32);
+	if (SPI_execute_with_args(command, 2, types, values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete the rows of object %d", object_id);
+}
+
+/* False: the object failed, outcome->first_error says why. */
+static bool
+load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *outcome)
+{
+	const StediJob *job = state->job;
+	TupleDesc	desc = RelationGetDescr(state->rel);
+	Datum	   *values = palloc(sizeof(Datum) * Max(desc->natts, 1));
+	bool	   *nulls = palloc(sizeof(bool) * Max(desc->natts, 1));
+	int			record_id = stedi_row_builder_record_id(state->builder);
+	StediScan  *scan;
+	StediStatus status = {0};
+	bool		whole = true;
+
+	if (entry->get == NULL)
+		return object_lost(state, &entry->status, outcome);
+	scan = stedi_scan_begin(state->lake, entry->get, stedi_row_builder_schema(state->builder),
+							job->compression, stedi_row_builder_wants_rescued(state->builder));
+	entry->get = NULL;
+
+	while (whole)
+	{
+		StediJsonRecord record;
+		StediRowError error = {0};
+		StediReject reject = {0};
+		MemoryContext old;
+		StediJsonEvent event = stedi_scan_next(scan, &record, &status);
+		bool		good;
+
+		if (event == STEDI_JSON_END)
+			break;
+		if (event == STEDI_JSON_FAILED)
+		{
+			whole = object_lost(state, &status, outcome);
+			break;
+		}
+
+		state->record_no = record.record_no;
+		outcome->parsed++;
+		reject.record_no = record.record_no;
+		reject.byte_offset = (int64) record.byte_offset;
+		reject.byte_length = (int64) record.byte_length;
+		reject.raw = record.text;
+		reject.raw_length = record.length;
+
+		if (event == STEDI_JSON_REJECT)
+		{
+			reject.sqlstate = stedi_fault_sqlstate(record.fault);
+			reject.message = record.message;
+			reject.line = (int64) stedi_scan_line(scan);
+			whole = note_reject(state, object_id, &reject, outcome);
+			MemoryContextReset(state->row_context);
+			continue;
+		}
+
+		old = MemoryContextSwitchTo(state->row_context);
+		good = stedi_row_build(state->builder, &record, values, nulls, &error);
+		if (good && record_id >= 0)
+		{
+			values[record_id] = Int64GetDatum((int64) object_id << 32 | record.record_no);
+			nulls[record_id] = false;
+		}
+		if (good && !job->dry_run)
+			good = stedi_inserter_add(state->inserter, values, nulls, &error);
+		MemoryContextSwitchTo(old);
+
+		if (good)
+			outcome->loaded++;
+		else
+		{
+			reject.sqlstate = error.sqlstate;
+			reject.message = error.message;
+			reject.column_name = error.column;
+			reject.line = (int64) stedi_scan_line(scan);
+			whole = note_reject(state, object_id, &reject, outcome);
+		}
+		MemoryContextReset(state->row_context);
+		if (outcome->parsed % PROGRESS_ROWS == 0)
+			show_progress(state, scan, outcome);
+	}
+
+	if (whole)
+		state->lost = 0;
+	outcome->bytes = (int64) stedi_scan_bytes(scan);
+	stedi_scan_end(scan);
+	return whole;
+}
+
+/* False: too many, the object is not to be loaded. */
+static bool
+note_reject(LoadState *state, int32 object_id, const StediReject *reject, StediOutcome *outcome)
+{
+	const StediJob *job = state->job;
+	MemoryContext old;
+
+	outcome->rejected++;
+	if (outcome->first_error == NULL)
+		outcome->first_error = psprintf("record " INT64_FORMAT ", line " INT64_FORMAT "%s%s: %s",
+										reject->record_no, reject->line,
+										reject->column_name ? ", column " : "",
+										reject->column_name ? reject->column_name : "",
+										reject->message);
+
+	if (job->on_error == STEDI_ON_ERROR_STOP)
+		ereport(ERROR,
+				(errcode(reject->sqlstate),
+				 errmsg("%s", reject->message),
+				 errdetail("Line " INT64_FORMAT ", byte " INT64_FORMAT ", " INT64_FORMAT " bytes long%s%s.",
+						   reject->line, reject->byte_offset, reject->byte_length,
+						   reject->column_name ? ", column " : "",
+						   reject->column_name ? reject->column_name : ""),
+				 errhint("With on_error => 'reject' the rest is loaded, and this goes into stedi.reject.")));
+	if (job->on_error == STEDI_ON_ERROR_SKIP_OBJECT)
+		return false;
+	if (job->reject_limit >= 0 && outcome->rejected > job->reject_limit)
+	{
+		outcome->first_error = psprintf("more than " INT64_FORMAT " rejects; first: %s",
+										job->reject_limit, outcome->first_error);
+		return false;
+	}
+
+	if (!job->dry_run)
+	{
+		old = MemoryContextSwitchTo(state->row_context);
+		stedi_ledger_reject(object_id, reject);
+		MemoryContextSwitchTo(old);
+	}
+	return true;
+}
+
+/*
+ * The object could not be read.  One such object is a failed object; a store
+ * that cannot be reached, or does not know us, is an error.
+ */
+static bool
+object_lost(LoadState *state, const StediStatus *status, StediOutcome *outcome)
+{
+	bool		unreachable = status->code == STEDI_CONNECTION || status->code == STEDI_THROTTLED;
+
+	state->lost = unreachable ? state->lost + 1 : 0;
+	if (state->job->on_error == STEDI_ON_ERROR_STOP ||
+		status->code == STEDI_CREDENTIALS || status->code == STEDI_NO_MEMORY ||
+		state->lost >= MAX_LOST_OBJECTS)
+		stedi_lake_fail(state->lake, status);
+	outcome->first_error = stedi_status_line(status);
+	return false;
+}
+
+static void
+show_progress(LoadState *state, const StediScan *scan, const StediOutcome *outcome)
+{
+	static const int params[] = {
+		PROGRESS_COPY_BYTES_PROCESSED,
+		PROGRESS_COPY_TUPLES_PROCESSED,
+		PROGRESS_COPY_TUPLES_EXCLUDED
+	};
+	int64		values[lengthof(params)];
+
+	values[0] = state->done_bytes + (scan ? (int64) stedi_scan_stored_bytes(scan) : 0);
+	values[1] = state->done_rows + (outcome ? outcome->loaded : 0);
+	values[2] = state->done_rejects + (outcome ? outcome->rejected : 0);
+	pgstat_progress_update_multi_param(lengthof(params), params, values);
+}
+
+static void
+load_error_context(void *arg)
+{
+	LoadState  *state = arg;
+
+	if (state->uri == NULL)
+		return;
+	if (state->record_no > 0)
+		errcontext("loading object %s, record %u", state->uri, state->record_no);
+	else
+		errcontext("loading object %s", state->uri);
+}

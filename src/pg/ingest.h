@@ -1,0 +1,60 @@
+/*
+ * ingest.h
+ *		Loading the pending objects of a URI into a table.
+ */
+#ifndef STEDI_PG_INGEST_H
+#define STEDI_PG_INGEST_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+#include "core/codec.h"
+
+typedef enum StediOnError
+{
+	STEDI_ON_ERROR_REJECT,		/* into stedi.reject, go on */
+	STEDI_ON_ERROR_SKIP_OBJECT, /* load nothing of the object, go on with the next */
+	STEDI_ON_ERROR_STOP			/* throw */
+} StediOnError;
+
+/* What became of one object. */
+typedef struct StediOutcome
+{
+	const char *source;			/* or NULL */
+	const char *uri;
+	const char *status;			/* loaded, partial, failed */
+	int64		parsed;
+	int64		loaded;
+	int64		rejected;
+	int64		bytes;			/* decompressed */
+	const char *first_error;	/* or NULL */
+	int64		elapsed;		/* microseconds */
+} StediOutcome;
+
+typedef struct StediJob
+{
+	const char *source;			/* name in stedi.source; NULL: load() */
+	const char *uri;
+	Oid			target;
+	const Jsonb *aliases;		/* or NULL */
+	StediOnError on_error;
+	int64		reject_limit;	/* per object; -1: none */
+	bool		force;			/* load what is loaded already, too */
+	bool		dry_run;		/* read and check, change nothing */
+	int64		max_objects;	/* -1: all */
+	int64		max_bytes;		/* as stored; -1: all; one object is always taken */
+	StediCompression compression;
+	TimestampTz tried_since;	/* pass over what failed since then; 0: nothing */
+	void		(*report) (void *arg, const StediOutcome *outcome);
+	void	   *arg;
+} StediJob;
+
+/* Jobs of one source, or of all that are enabled (name NULL), with the policies
+ * of stedi.source; 42704 when there is none.  SPI must be connected. */
+extern List *stedi_source_jobs(const char *name);
+
+/* Load; returns how many objects were taken.  SPI must be connected. */
+extern int64 stedi_run_job(const StediJob *job);
+
+#endif							/* STEDI_PG_INGEST_H */

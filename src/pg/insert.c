@@ -1,0 +1,316 @@
+/*
+ * insert.c
+ *		Putting rows into a target table.
+ *
+ * Plain tables get table_multi_insert() in batches, as COPY does it.  Everything
+ * that wants the executor's care (triggers, CHECK, unique and foreign keys, row
+ * security, generated columns, partitions, views, foreign tables) gets a
+ * prepared INSERT, run with the caller's rights.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/rls.h"
+
+#include "pg/compat.h"
+#include "pg/insert.h"
+
+/* As COPY: so many rows, or so many bytes, whichever comes first. */
+#define BATCH_ROWS	1000
+#define BATCH_BYTES	65535
+
+struct StediInserter
+{
+	Relation	rel;
+	TupleDesc	desc;			/* a copy: the slots outlive resource owners */
+	MemoryContext batch_context;
+
+	/* table_multi_insert */
+	EState	   *estate;
+	ResultRelInfo *result_rel;
+	BulkInsertState bulk;
+	TupleTableSlot *slots[BATCH_ROWS];
+	int			n_rows;
+	size_t		n_bytes;
+
+	/* INSERT */
+	SPIPlanPtr	plan;			/* NULL: multi-insert is used */
+	bool		catch_errors;
+	int		   *parameters;		/* attribute of each parameter */
+	int			n_parameters;
+	Datum	   *values;
+	char	   *nulls;
+};
+
+static bool takes_multi_insert(Relation rel);
+static bool has_unique_index(Relation rel);
+static void prepare_insert(StediInserter *inserter);
+static void flush_batch(StediInserter *inserter);
+static bool insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
+static void execute_insert(StediInserter *inserter);
+
+StediInserter *
+stedi_inserter_create(Relation rel, bool catch_errors)
+{
+	StediInserter *inserter = palloc0(sizeof(StediInserter));
+	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT);
+
+	if (acl != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", RelationGetRelationName(rel)),
+				 errhint("GRANT INSERT ON %s TO %s;",
+						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+													RelationGetRelationName(rel)),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+
+	inserter->rel = rel;
+	inserter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	inserter->catch_errors = catch_errors;
+	inserter->batch_context = AllocSetContextCreate(CurrentMemoryContext, "stedi rows",
+													ALLOCSET_DEFAULT_SIZES);
+	if (!takes_multi_insert(rel))
+		prepare_insert(inserter);
+	return inserter;
+}
+
+static bool
+takes_multi_insert(Relation rel)
+{
+	return rel->rd_rel->relkind == RELKIND_RELATION &&
+		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		rel->trigdesc == NULL &&
+		(rel->rd_att->constr == NULL ||
+		 (rel->rd_att->constr->num_check == 0 && !rel->rd_att->constr->has_generated_stored)) &&
+		!has_unique_index(rel) &&
+		!rel->rd_rel->relispartition &&
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+}
+
+static bool
+has_unique_index(Relation rel)
+{
+	List	   *oids = RelationGetIndexList(rel);
+	ListCell   *cell;
+	bool		found = false;
+
+	foreach(cell, oids)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		found = found || index->rd_index->indisunique || index->rd_index->indisexclusion;
+		index_close(index, AccessShareLock);
+	}
+	list_free(oids);
+	return found;
+}
+
+static void
+prepare_insert(StediInserter *inserter)
+{
+	TupleDesc	desc = RelationGetDescr(inserter->rel);
+	StringInfoData columns;
+	StringInfoData parameters;
+	Oid		   *types = palloc(sizeof(Oid) * Max(desc->natts, 1));
+	char	   *command;
+
+	inserter->parameters = palloc(sizeof(int) * Max(desc->natts, 1));
+	inserter->values = palloc(sizeof(Datum) * Max(desc->natts, 1));
+	inserter->nulls = palloc(Max(desc->natts, 1));
+	initStringInfo(&columns);
+	initStringInfo(&parameters);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		const char *comma = inserter->n_parameters > 0 ? ", " : "";
+
+		if (attribute->attisdropped || attribute->attgenerated != '\0')
+			continue;
+		types[inserter->n_parameters] = attribute->atttypid;
+		inserter->parameters[inserter->n_parameters++] = i;
+		appendStringInfo(&columns, "%s%s", comma, quote_identifier(NameStr(attribute->attname)));
+		appendStringInfo(&parameters, "%s$%d", comma, inserter->n_parameters);
+	}
+
+	command = psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES (%s)",
+					   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(inserter->rel)),
+												  RelationGetRelationName(inserter->rel)),
+					   columns.data, parameters.data);
+	inserter->plan = SPI_prepare(command, inserter->n_parameters, types);
+	if (inserter->plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+}
+
+void
+stedi_inserter_begin(StediInserter *inserter)
+{
+	if (inserter->plan != NULL)
+		return;
+
+	inserter->estate = CreateExecutorState();
+	inserter->result_rel = makeNode(ResultRelInfo);
+	InitResultRelInfo(inserter->result_rel, inserter->rel, 0, NULL, 0);
+	ExecOpenIndices(inserter->result_rel, false);
+	inserter->bulk = GetBulkInsertState();
+}
+
+bool
+stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error)
+{
+	MemoryContext old;
+	HeapTuple	tuple;
+	TupleTableSlot **slot;
+
+	if (inserter->plan != NULL)
+		return insert_row(inserter, values, nulls, error);
+
+	slot = &inserter->slots[inserter->n_rows];
+	if (*slot == NULL)
+	{
+		old = MemoryContextSwitchTo(GetMemoryChunkContext(inserter));
+		*slot = MakeSingleTupleTableSlot(inserter->desc, &TTSOpsHeapTuple);
+		MemoryContextSwitchTo(old);
+	}
+
+	old = MemoryContextSwitchTo(inserter->batch_context);
+	tuple = heap_form_tuple(inserter->desc, values, nulls);
+	MemoryContextSwitchTo(old);
+	ExecStoreHeapTuple(tuple, *slot, false);
+	inserter->n_rows++;
+	inserter->n_bytes += tuple->t_len;
+	if (inserter->n_rows == BATCH_ROWS || inserter->n_bytes > BATCH_BYTES)
+		flush_batch(inserter);
+	return true;
+}
+
+static void
+flush_batch(StediInserter *inserter)
+{
+	MemoryContext old = MemoryContextSwitchTo(inserter->batch_context);
+
+	if (inserter->n_rows > 0)
+		table_multi_insert(inserter->rel, inserter->slots, inserter->n_rows,
+						   GetCurrentCommandId(true), 0, inserter->bulk);
+	for (int i = 0; i < inserter->n_rows; i++)
+	{
+		if (inserter->result_rel->ri_NumIndices > 0)
+		{
+			list_free(StediInsertIndexTuples(inserter->result_rel, inserter->slots[i],
+											 inserter->estate));
+			ResetPerTupleExprContext(inserter->estate);
+		}
+		ExecClearTuple(inserter->slots[i]);
+	}
+	inserter->n_rows = 0;
+	inserter->n_bytes = 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(inserter->batch_context);
+}
+
+static bool
+insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool inserted = true;
+
+	for (int i = 0; i < inserter->n_parameters; i++)
+	{
+		inserter->values[i] = values[inserter->parameters[i]];
+		inserter->nulls[i] = nulls[inserter->parameters[i]] ? 'n' : ' ';
+	}
+
+	if (!inserter->catch_errors)
+		execute_insert(inserter);
+	else
+	{
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			execute_insert(inserter);
+			ReleaseCurrentSubTransaction();
+		}
+		PG_CATCH();
+		{
+			ErrorData  *data;
+			int			category;
+
+			MemoryContextSwitchTo(context);
+			data = CopyErrorData();
+			category = ERRCODE_TO_CATEGORY(data->sqlerrcode);
+			if (category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
+				category != ERRCODE_DATA_EXCEPTION &&
+				category != ERRCODE_CHECK_VIOLATION &&
+				category != ERRCODE_WITH_CHECK_OPTION_VIOLATION &&
+				data->sqlerrcode != ERRCODE_RAISE_EXCEPTION)
+				PG_RE_THROW();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			inserted = false;
+			error->sqlstate = data->sqlerrcode;
+			error->message = data->message;
+			error->column = data->column_name;
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+
+	return inserted;
+}
+
+static void
+execute_insert(StediInserter *inserter)
+{
+	int			result = SPI_execute_plan(inserter->plan, inserter->values, inserter->nulls, false, 0);
+
+	if (result != SPI_OK_INSERT)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+}
+
+void
+stedi_inserter_end(StediInserter *inserter)
+{
+	if (inserter->plan != NULL)
+		return;
+
+	flush_batch(inserter);
+	FreeBulkInsertState(inserter->bulk);
+	table_finish_bulk_insert(inserter->rel, 0);
+	ExecCloseIndices(inserter->result_rel);
+	FreeExecutorState(inserter->estate);
+	inserter->estate = NULL;
+}
+
+void
+stedi_inserter_abandon(StediInserter *inserter)
+{
+	for (int i = 0; i < inserter->n_rows; i++)
+		ExecClearTuple(inserter->slots[i]);
+	inserter->n_rows = 0;
+	inserter->n_bytes = 0;
+	if (inserter->estate != NULL)
+	{
+		FreeBulkInsertState(inserter->bulk);
+		ExecCloseIndices(inserter->result_rel);
+		FreeExecutorState(inserter->estate);
+		inserter->estate = NULL;
+	}
+	MemoryContextReset(inserter->batch_context);
+}

@@ -1,0 +1,36 @@
+/*
+ * insert.h
+ *		Putting rows into a target table.
+ */
+#ifndef STEDI_PG_INSERT_H
+#define STEDI_PG_INSERT_H
+
+#include "utils/relcache.h"
+
+#include "pg/row.h"
+
+typedef struct StediInserter StediInserter;
+
+/*
+ * Check that rel can take rows and that the current user may INSERT (42501),
+ * and get ready.  Lives in the current memory context.  With catch_errors, a
+ * row that the table refuses (a constraint, a trigger) is reported instead of
+ * thrown, at the price of a subtransaction per row where the table has any such
+ * thing.  SPI must be connected.
+ */
+extern StediInserter *stedi_inserter_create(Relation rel, bool catch_errors);
+
+/*
+ * begin and end enclose the rows of one object, inside one (sub)transaction.
+ * add copies what it keeps; the row may sit in a buffer until end.
+ */
+extern void stedi_inserter_begin(StediInserter *inserter);
+extern bool stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls,
+							   StediRowError *error);
+extern void stedi_inserter_end(StediInserter *inserter);
+
+/* Instead of end: forget buffered rows and let go of the table's buffers, before
+ * the subtransaction around them is rolled back. */
+extern void stedi_inserter_abandon(StediInserter *inserter);
+
+#endif							/* STEDI_PG_INSERT_H */

@@ -1,0 +1,78 @@
+/*
+ * ledger.h
+ *		stedi.object and stedi.reject.
+ *
+ * The ledger belongs to the extension's owner, in whose name these functions
+ * touch it: whoever may load needs no rights on it.  SPI must be connected.
+ */
+#ifndef STEDI_PG_LEDGER_H
+#define STEDI_PG_LEDGER_H
+
+#include "datatype/timestamp.h"
+
+#include "core/s3_xml.h"
+
+typedef struct StediLedgerEntry
+{
+	const char *source;			/* NULL: load() */
+	Oid			target;
+	const char *uri;
+	const StediObject *object;
+} StediLedgerEntry;
+
+/*
+ * Which of n listed objects are still to be loaded into target?  Sets pending[i].
+ * Objects that failed at or after tried_since count as done (0: none do).
+ */
+extern void stedi_ledger_pending(Oid target, int n, char *const *uris,
+								 const StediObject *objects, TimestampTz tried_since,
+								 bool *pending);
+
+/* Enter an object, or take up its row again; returns its object_id. */
+extern int32 stedi_ledger_begin(const StediLedgerEntry *entry);
+
+/*
+ * Older versions of the object, and this one's own earlier rows, no longer
+ * count: mark and return their object_ids (list of int) and drop their rejects.
+ */
+extern List *stedi_ledger_supersede(const StediLedgerEntry *entry, int32 object_id);
+
+typedef struct StediLedgerResult
+{
+	const char *status;			/* loaded, partial, failed */
+	int64		rows;
+	int64		rejects;
+	int64		bytes;
+	int64		elapsed;		/* microseconds */
+	const char *error;			/* or NULL */
+} StediLedgerResult;
+
+extern void stedi_ledger_finish(int32 object_id, const StediLedgerResult *result);
+
+typedef struct StediReject
+{
+	int64		record_no;
+	int64		byte_offset;
+	int64		byte_length;
+	int64		line;
+	const char *column_name;	/* or NULL */
+	int			sqlstate;
+	const char *message;
+	const char *raw;
+	size_t		raw_length;		/* clipped to STEDI_JSON_REJECT_KEEP */
+} StediReject;
+
+extern void stedi_ledger_reject(int32 object_id, const StediReject *reject);
+
+/* Become the extension's owner, and oneself again; an error does the latter too. */
+typedef struct StediIdentity
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} StediIdentity;
+
+extern StediIdentity stedi_become_owner(void);
+extern void stedi_become_self(StediIdentity self);
+
+#endif							/* STEDI_PG_LEDGER_H */

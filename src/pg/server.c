@@ -1,0 +1,338 @@
+/*
+ * server.c
+ *		Foreign servers and user mappings: where the lake is, and who may reach it.
+ *
+ * Options are kept in one table; the validator and the resolver read it.  What
+ * would let a user make the backend talk to a host of his choice, or use the
+ * host's own identity, is the superuser's to set.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "catalog/pg_foreign_data_wrapper.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_user_mapping.h"
+#include "commands/defrem.h"
+#include "foreign/foreign.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "pg/compat.h"
+#include "pg/server.h"
+
+PG_FUNCTION_INFO_V1(stedi_fdw_validator);
+
+typedef void (*OptionCheck) (const char *name, const char *value);
+
+static void check_scope(const char *name, const char *value);
+static void check_endpoint(const char *name, const char *value);
+static void check_url_style(const char *name, const char *value);
+static void check_credentials(const char *name, const char *value);
+static void check_token(const char *name, const char *value);
+
+typedef struct StediOption
+{
+	const char *name;
+	Oid			catalog;
+	bool		superuser_only;
+	OptionCheck check;
+} StediOption;
+
+static const StediOption options[] = {
+	{"scope", ForeignServerRelationId, false, check_scope},
+	{"region", ForeignServerRelationId, false, check_token},
+	{"endpoint", ForeignServerRelationId, true, check_endpoint},
+	{"url_style", ForeignServerRelationId, false, check_url_style},
+	{"ca_file", ForeignServerRelationId, true, NULL},
+	{"proxy", ForeignServerRelationId, true, NULL},
+	{"credentials", ForeignServerRelationId, false, check_credentials},
+	{"access_key_id", UserMappingRelationId, false, check_token},
+	{"secret_access_key", UserMappingRelationId, false, check_token},
+	{"session_token", UserMappingRelationId, false, check_token},
+};
+
+static const StediOption *find_option(const char *name, Oid catalog);
+static char *valid_options(Oid catalog);
+static const char *get_option(List *defs, const char *name);
+static bool scope_covers(const char *scope, const char *uri);
+static StediServer *server_settings(ForeignServer *server, const char *scope);
+
+/*
+ * Validate the options of a server or user mapping; the wrapper itself has none.
+ * Values of user mapping options are secrets and never appear in a message.
+ */
+PGDLLEXPORT Datum
+stedi_fdw_validator(PG_FUNCTION_ARGS)
+{
+	List	   *defs = untransformRelOptions(PG_GETARG_DATUM(0));
+	Oid			catalog = PG_GETARG_OID(1);
+	ListCell   *cell;
+
+	foreach(cell, defs)
+	{
+		DefElem    *def = lfirst_node(DefElem, cell);
+		const StediOption *option = find_option(def->defname, catalog);
+
+		if (option == NULL)
+		{
+			char	   *valid = valid_options(catalog);
+
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+					 errmsg("invalid option \"%s\"", def->defname),
+					 valid[0] ? errhint("Valid options in this context are: %s.", valid)
+					 : errhint("There are no valid options in this context.")));
+		}
+		if (option->superuser_only && !superuser())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to set option \"%s\"", option->name),
+					 errhint("Only a superuser may choose the host that the server talks to and whom it trusts.")));
+		if (option->check != NULL)
+			option->check(option->name, defGetString(def));
+	}
+
+	if (catalog == UserMappingRelationId &&
+		(get_option(defs, "access_key_id") == NULL) != (get_option(defs, "secret_access_key") == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+				 errmsg("options \"access_key_id\" and \"secret_access_key\" must be set together")));
+
+	PG_RETURN_VOID();
+}
+
+static const StediOption *
+find_option(const char *name, Oid catalog)
+{
+	for (int i = 0; i < (int) lengthof(options); i++)
+	{
+		if (options[i].catalog == catalog && strcmp(options[i].name, name) == 0)
+			return &options[i];
+	}
+	return NULL;
+}
+
+static char *
+valid_options(Oid catalog)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < (int) lengthof(options); i++)
+	{
+		if (options[i].catalog == catalog)
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", options[i].name);
+	}
+	return names.data;
+}
+
+static const char *
+get_option(List *defs, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, defs)
+	{
+		DefElem    *def = lfirst_node(DefElem, cell);
+
+		if (strcmp(def->defname, name) == 0)
+			return defGetString(def);
+	}
+	return NULL;
+}
+
+static void
+check_scope(const char *name, const char *value)
+{
+	if (strncmp(value, "s3://", 5) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("A scope is s3://, s3://bucket/ or s3://bucket/prefix/.")));
+}
+
+static void
+check_endpoint(const char *name, const char *value)
+{
+	const char *host = NULL;
+
+	if (pg_strncasecmp(value, "https://", 8) == 0)
+		host = value + 8;
+	else if (pg_strncasecmp(value, "http://", 7) == 0)
+		host = value + 7;
+
+	if (host == NULL || host[0] == '\0' || strcspn(host, "/?#@ \t\r\n") != strlen(host))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errhint("An endpoint is https://host or https://host:port, without path or user name.")));
+}
+
+static void
+check_url_style(const char *name, const char *value)
+{
+	if (pg_strcasecmp(value, "path") != 0 && pg_strcasecmp(value, "virtual") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("Valid values are path and virtual.")));
+}
+
+static void
+check_credentials(const char *name, const char *value)
+{
+	if (pg_strcasecmp(value, "mapping") != 0 && pg_strcasecmp(value, "anonymous") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("Valid values are mapping and anonymous.")));
+}
+
+/* One word of printable ASCII: it goes into a header or a host name. */
+static void
+check_token(const char *name, const char *value)
+{
+	for (const char *p = value; *p; p++)
+	{
+		if (*p <= ' ' || *p >= 0x7F)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for option \"%s\"", name),
+					 errdetail("It contains white space or a character that is not printable ASCII.")));
+	}
+	if (value[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\"", name),
+				 errdetail("It is empty.")));
+}
+
+StediServer *
+stedi_server_for_uri(const char *uri)
+{
+	Oid			fdwid = get_foreign_data_wrapper_oid(STEDI_FDW_NAME, false);
+	Relation	catalog = table_open(ForeignServerRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(catalog, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+	ForeignServer *best = NULL;
+	ForeignServer *tied = NULL;
+	ForeignServer *denied = NULL;
+	const char *best_scope = NULL;
+
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_foreign_server form = (Form_pg_foreign_server) GETSTRUCT(tuple);
+		ForeignServer *server;
+		const char *scope;
+
+		if (form->srvfdw != fdwid)
+			continue;
+		server = GetForeignServer(form->oid);
+		scope = get_option(server->options, "scope");
+		if (scope == NULL)
+			scope = "s3://";
+		if (!scope_covers(scope, uri))
+			continue;
+		if (StediServerAclCheck(server->serverid, GetUserId()) != ACLCHECK_OK)
+		{
+			denied = server;
+			continue;
+		}
+		if (best == NULL || strlen(scope) > strlen(best_scope))
+		{
+			best = server;
+			best_scope = scope;
+			tied = NULL;
+		}
+		else if (strlen(scope) == strlen(best_scope))
+			tied = server;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+
+	if (tied != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("more than one server has scope \"%s\"", best_scope),
+				 errdetail("URI \"%s\" is covered by servers \"%s\" and \"%s\".",
+						   uri, best->servername, tied->servername),
+				 errhint("Give one of them a different scope option, or revoke USAGE on it.")));
+	if (best == NULL && denied != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for foreign server %s", denied->servername),
+				 errhint("GRANT USAGE ON FOREIGN SERVER %s TO %s;",
+						 quote_identifier(denied->servername),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+	if (best == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("no server covers \"%s\"", uri),
+				 errhint("CREATE SERVER lake FOREIGN DATA WRAPPER %s OPTIONS (region '...', scope 's3://bucket/');",
+						 STEDI_FDW_NAME)));
+
+	return server_settings(best, best_scope);
+}
+
+/* A scope ends at a '/' of the URI: s3://team does not cover s3://team-b/. */
+static bool
+scope_covers(const char *scope, const char *uri)
+{
+	size_t		length = strlen(scope);
+
+	return strncmp(scope, uri, length) == 0 &&
+		(scope[length - 1] == '/' || uri[length] == '/' || uri[length] == '\0');
+}
+
+static StediServer *
+server_settings(ForeignServer *server, const char *scope)
+{
+	StediServer *settings = palloc0(sizeof(StediServer));
+	const char *url_style = get_option(server->options, "url_style");
+	const char *credentials = get_option(server->options, "credentials");
+
+	settings->name = server->servername;
+	settings->scope = pstrdup(scope);
+	settings->region = unconstify(char *, get_option(server->options, "region"));
+	settings->endpoint = unconstify(char *, get_option(server->options, "endpoint"));
+	settings->ca_file = unconstify(char *, get_option(server->options, "ca_file"));
+	settings->proxy = unconstify(char *, get_option(server->options, "proxy"));
+	settings->url_style = url_style != NULL && pg_strcasecmp(url_style, "path") == 0 ?
+		STEDI_URL_STYLE_PATH : STEDI_URL_STYLE_VIRTUAL;
+
+	if (credentials == NULL || pg_strcasecmp(credentials, "mapping") == 0)
+	{
+		HeapTuple	tuple;
+		UserMapping *mapping = NULL;
+
+		tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()),
+								ObjectIdGetDatum(server->serverid));
+		if (!HeapTupleIsValid(tuple))
+			tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
+									ObjectIdGetDatum(server->serverid));
+		if (HeapTupleIsValid(tuple))
+		{
+			ReleaseSysCache(tuple);
+			mapping = GetUserMapping(GetUserId(), server->serverid);
+		}
+
+		if (mapping == NULL || get_option(mapping->options, "access_key_id") == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+					 errmsg("no credentials for server \"%s\"", server->servername),
+					 errhint("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...');",
+							 quote_identifier(GetUserNameFromId(GetUserId(), false)),
+							 quote_identifier(server->servername))));
+		settings->access_key_id = unconstify(char *, get_option(mapping->options, "access_key_id"));
+		settings->secret_access_key = unconstify(char *, get_option(mapping->options, "secret_access_key"));
+		settings->session_token = unconstify(char *, get_option(mapping->options, "session_token"));
+	}
+	return settings;
+}

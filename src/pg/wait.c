@@ -1,0 +1,110 @@
+/*
+ * wait.c
+ *		Waiting inside a backend: the store's waiter.
+ *
+ * The store waits here for its one epoll descriptor, and so does the backend
+ * for its latch and for the postmaster's death.  An interrupt may raise an
+ * error, but the store's frames must not be jumped over; so the error is caught,
+ * the store unwinds with STEDI_CANCELLED, and stedi_lake_fail() throws it again.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "pg/wait.h"
+
+#define STALL_US USECS_PER_SEC
+
+static bool backend_wait(void *arg, int fd, long timeout_ms);
+static void wait_for(StediBackendWait *wait, int fd, long timeout_ms);
+
+void
+stedi_wait_init(StediBackendWait *wait)
+{
+	wait->set = NULL;
+	wait->fd = -1;
+	wait->error = NULL;
+	wait->last_ready = 0;
+	wait->last_wait = 0;
+	wait->context = CurrentMemoryContext;
+}
+
+StediWaiter
+stedi_waiter(StediBackendWait *wait)
+{
+	StediWaiter waiter = {backend_wait, wait};
+
+	return waiter;
+}
+
+void
+stedi_wait_free(StediBackendWait *wait)
+{
+	if (wait->set != NULL)
+		FreeWaitEventSet(wait->set);
+	wait->set = NULL;
+}
+
+static bool
+backend_wait(void *arg, int fd, long timeout_ms)
+{
+	StediBackendWait *wait = arg;
+
+	if (wait->error != NULL)
+		return false;
+
+	PG_TRY();
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (fd >= 0 || timeout_ms != 0)
+			wait_for(wait, fd, timeout_ms);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(wait->context);
+		wait->error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+
+	return wait->error == NULL;
+}
+
+static void
+wait_for(StediBackendWait *wait, int fd, long timeout_ms)
+{
+	WaitEvent	event;
+	int			happened;
+
+	if (wait->set == NULL || wait->fd != fd)
+	{
+		stedi_wait_free(wait);
+		wait->set = StediCreateWaitEventSet(3);
+		AddWaitEventToSet(wait->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(wait->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		if (fd >= 0)
+			AddWaitEventToSet(wait->set, WL_SOCKET_READABLE, fd, NULL, NULL);
+		wait->fd = fd;
+	}
+
+	if (wait->last_ready == 0)
+		wait->last_ready = GetCurrentTimestamp();
+	happened = WaitEventSetWait(wait->set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
+	wait->last_wait = GetCurrentTimestamp();
+	if (happened == 1 && event.events == WL_SOCKET_READABLE)
+		wait->last_ready = wait->last_wait;
+	if (happened == 1 && event.events == WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+bool
+stedi_wait_stalled(const StediBackendWait *wait)
+{
+	return wait->last_wait - wait->last_ready > STALL_US;
+}

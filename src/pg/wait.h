@@ -1,0 +1,32 @@
+/*
+ * wait.h
+ *		Waiting inside a backend: the store's waiter.
+ */
+#ifndef STEDI_PG_WAIT_H
+#define STEDI_PG_WAIT_H
+
+#include "datatype/timestamp.h"
+#include "storage/latch.h"
+#include "utils/elog.h"
+
+#include "pg/compat.h"
+#include "store/store.h"
+
+typedef struct StediBackendWait
+{
+	WaitEventSet *set;
+	int			fd;				/* the one in set, or -1 */
+	ErrorData  *error;			/* what an interrupt raised, to be rethrown */
+	MemoryContext context;		/* where error lives */
+	TimestampTz last_ready;		/* when fd last was readable, or 0 */
+	TimestampTz last_wait;		/* when the last wait for it ended */
+} StediBackendWait;
+
+/* wait must outlive the store that uses the waiter. */
+extern void stedi_wait_init(StediBackendWait *wait);
+extern StediWaiter stedi_waiter(StediBackendWait *wait);
+/* Has nothing come from the store for a second although it was waited for? */
+extern bool stedi_wait_stalled(const StediBackendWait *wait);
+extern void stedi_wait_free(StediBackendWait *wait);	/* idempotent, never throws */
+
+#endif							/* STEDI_PG_WAIT_H */

@@ -1,0 +1,29 @@
+-- Zone 1: customers whose latest record carries consent to research.
+--
+-- The latest record of an email governs: an older consent that it no longer
+-- carries does not count.  Among records of the same last_update_date the one
+-- without consent wins, then the one with the later consent, so that the outcome
+-- does not hang on the order in which objects arrive.
+
+CREATE MATERIALIZED VIEW stedi.customer_trusted AS
+SELECT customer_name, email, phone, birth_day, serial_number,
+	   registration_date, last_update_date,
+	   share_with_research_as_of_date,
+	   share_with_public_as_of_date,
+	   share_with_friends_as_of_date,
+	   record_id
+FROM (
+	SELECT DISTINCT ON (email) *
+	FROM stedi.customer_landing
+	WHERE email IS NOT NULL
+	ORDER BY email,
+			 last_update_date DESC NULLS LAST,
+			 share_with_research_as_of_date DESC NULLS FIRST,
+			 record_id DESC
+) AS latest
+WHERE share_with_research_as_of_date IS NOT NULL;
+
+CREATE UNIQUE INDEX customer_trusted_email_key ON stedi.customer_trusted (email);
+COMMENT ON MATERIALIZED VIEW stedi.customer_trusted IS
+	'trusted zone: customers whose latest record carries consent to research';
+

@@ -1,0 +1,94 @@
+-- Whose device is it?  One row per serial number in step_trainer_landing.
+--
+-- The serial number in a customer's record cannot be trusted, what the device
+-- reports can.  While someone exercises, phone and Step Trainer read at the same
+-- moments; so the customer whose accelerometer readings coincide with a device's
+-- is the one who wears it.  In this order:
+--
+--   evidence    the best customer matches at least min_matches moments of the
+--               device, and at least min_ratio times as many as the runner-up
+--   claim       exactly one email ever claimed the serial number, and nobody
+--               else matches more of the device's moments than that customer
+--   unresolved  everything else
+--
+-- Everyone's readings are evidence, also of those who did not consent: else
+-- their devices would fall to whoever comes second.  At most sample_size moments
+-- of a device are looked at, chosen by a hash among those at which anybody's
+-- phone took a reading; no claim is ever joined with readings.
+
+CREATE MATERIALIZED VIEW stedi.device_owner AS
+WITH moment AS (
+	SELECT DISTINCT s.serial_number, s.sensor_reading_time AS at
+	FROM stedi.step_trainer_landing AS s
+	WHERE s.serial_number IS NOT NULL
+	  AND EXISTS (SELECT FROM stedi.accelerometer_landing AS a
+				  WHERE a."timestamp" = s.sensor_reading_time AND a.email IS NOT NULL)
+), sample AS (
+	SELECT serial_number, at
+	FROM (SELECT serial_number, at,
+				 row_number() OVER (PARTITION BY serial_number
+									ORDER BY hashfloat8extended(date_part('epoch', at), 0), at) AS place
+		  FROM moment) AS m
+	WHERE place <= (SELECT stedi.policy('sample_size')::integer)
+), matches AS (
+	SELECT p.serial_number, a.email, count(DISTINCT p.at) AS matched
+	FROM sample AS p
+	JOIN stedi.accelerometer_landing AS a ON a."timestamp" = p.at
+	WHERE a.email IS NOT NULL
+	GROUP BY p.serial_number, a.email
+), contest AS (
+	SELECT serial_number,
+		   (array_agg(email ORDER BY matched DESC, email))[1] AS best,
+		   max(matched) AS best_matched,
+		   coalesce((array_agg(matched ORDER BY matched DESC))[2], 0) AS second_matched
+	FROM matches
+	GROUP BY serial_number
+), claim AS (
+	SELECT serial_number, count(DISTINCT email) AS claimants, min(email) AS claimant
+	FROM stedi.customer_landing
+	WHERE serial_number IS NOT NULL AND email IS NOT NULL
+	GROUP BY serial_number
+), verdict AS (
+	SELECT d.serial_number,
+		   coalesce(l.claimants, 0) AS claimants,
+		   l.claimant,
+		   c.best,
+		   coalesce(c.best_matched, 0) AS best_matched,
+		   coalesce(c.second_matched, 0) AS second_matched,
+		   coalesce(m.matched, 0) AS claimant_matched,
+		   CASE
+			   WHEN c.best_matched >= (SELECT stedi.policy('min_matches')::integer)
+				AND c.best_matched >= c.second_matched * (SELECT stedi.policy('min_ratio')::numeric)
+			   THEN 'evidence'
+			   WHEN l.claimants = 1 AND coalesce(m.matched, 0) = coalesce(c.best_matched, 0)
+			   THEN 'claim'
+			   ELSE 'unresolved'
+		   END AS basis
+	FROM (SELECT DISTINCT serial_number FROM stedi.step_trainer_landing
+		  WHERE serial_number IS NOT NULL) AS d
+	LEFT JOIN contest AS c USING (serial_number)
+	LEFT JOIN claim AS l USING (serial_number)
+	LEFT JOIN matches AS m ON m.serial_number = d.serial_number AND m.email = l.claimant
+)
+SELECT serial_number,
+	   stedi.pseudonym('device', serial_number) AS device,
+	   CASE basis WHEN 'evidence' THEN best WHEN 'claim' THEN claimant END AS email,
+	   basis,
+	   claimants,
+	   best_matched AS matched,
+	   second_matched AS runner_up
+FROM verdict;
+
+CREATE UNIQUE INDEX device_owner_serial_number_key ON stedi.device_owner (serial_number);
+COMMENT ON MATERIALIZED VIEW stedi.device_owner IS
+	'whose device each serial number is, and on what ground: evidence, claim or unresolved';
+
+CREATE VIEW stedi.step_trainer_unattributed AS
+SELECT s.sensor_reading_time, s.serial_number, s.distance_from_object, s.record_id,
+	   o.claimants, o.matched, o.runner_up
+FROM stedi.step_trainer_landing AS s
+LEFT JOIN stedi.device_owner AS o ON o.serial_number = s.serial_number
+WHERE o.email IS NULL;
+COMMENT ON VIEW stedi.step_trainer_unattributed IS
+	'Step Trainer readings of devices whose owner is not settled; they stay out of the trusted zone';
+

@@ -1,0 +1,71 @@
+-- Rebuilding the zones.
+
+CREATE TABLE stedi.zone (
+	name regclass PRIMARY KEY,
+	position integer NOT NULL UNIQUE,
+	rows bigint,
+	refreshed_at timestamptz,
+	elapsed interval
+);
+COMMENT ON TABLE stedi.zone IS 'the materialized views in dependency order, and their last refresh()';
+COMMENT ON COLUMN stedi.zone.name IS 'the materialized view';
+COMMENT ON COLUMN stedi.zone.position IS 'place in the order of refresh';
+COMMENT ON COLUMN stedi.zone.rows IS 'rows after the last refresh()';
+COMMENT ON COLUMN stedi.zone.refreshed_at IS 'when refresh() last rebuilt it';
+COMMENT ON COLUMN stedi.zone.elapsed IS 'how long that took';
+
+INSERT INTO stedi.zone (name, position) VALUES
+	('stedi.customer_trusted', 1),
+	('stedi.accelerometer_trusted', 2),
+	('stedi.customers_curated', 3),
+	('stedi.device_owner', 4),
+	('stedi.step_trainer_trusted', 5),
+	('stedi.machine_learning_curated', 6);
+
+CREATE TYPE stedi.refresh_result AS (
+	zone text,
+	rows bigint,
+	elapsed interval
+);
+COMMENT ON TYPE stedi.refresh_result IS 'one zone after its refresh';
+
+-- SECURITY DEFINER because REFRESH and ANALYZE take ownership, which whoever
+-- runs the job should not need.  It takes no names and runs fixed statements.
+CREATE FUNCTION stedi.refresh(concurrently boolean DEFAULT false)
+RETURNS SETOF stedi.refresh_result
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET jit = off
+AS $$
+DECLARE
+	landing regclass;
+	z record;
+	result stedi.refresh_result;
+	started timestamptz;
+BEGIN
+	-- Without fresh statistics the joins are planned for empty tables.
+	FOREACH landing IN ARRAY ARRAY['stedi.customer_landing', 'stedi.accelerometer_landing',
+								   'stedi.step_trainer_landing']::regclass[]
+	LOOP
+		EXECUTE format('ANALYZE %s', landing);
+	END LOOP;
+
+	FOR z IN SELECT * FROM stedi.zone ORDER BY position
+	LOOP
+		started := clock_timestamp();
+		EXECUTE format('REFRESH MATERIALIZED VIEW %s %s',
+					   CASE WHEN refresh.concurrently THEN 'CONCURRENTLY' ELSE '' END, z.name);
+		EXECUTE format('ANALYZE %s', z.name);
+		EXECUTE format('SELECT count(*) FROM %s', z.name) INTO result.rows;
+		result.zone := (SELECT relname FROM pg_class WHERE oid = z.name);
+		result.elapsed := clock_timestamp() - started;
+		UPDATE stedi.zone
+		SET rows = result.rows, refreshed_at = clock_timestamp(), elapsed = result.elapsed
+		WHERE name = z.name;
+		RETURN NEXT result;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION stedi.refresh(boolean) IS
+	'rebuild the zones in dependency order, with fresh statistics for each';
+

@@ -1,0 +1,54 @@
+-- How the lake stands.
+
+-- Objects of a source that ingest() would load now.  A store that cannot be
+-- reached shows as an error text, so that the view still answers.
+CREATE FUNCTION stedi.pending(source text, OUT objects bigint, OUT bytes bigint, OUT error text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	SELECT count(*), coalesce(sum(l.size), 0)
+	INTO objects, bytes
+	FROM stedi.source AS s,
+		 stedi.list_objects(s.uri) AS l
+	WHERE s.name = source
+	  AND NOT EXISTS (SELECT FROM stedi.object AS o
+					  WHERE o.target = s.target AND o.uri = l.uri AND o.size = l.size
+						AND coalesce(o.version_id, o.etag) = coalesce(l.version_id, l.etag)
+						AND o.status IN ('loaded', 'partial'));
+EXCEPTION WHEN OTHERS THEN
+	objects := NULL;
+	bytes := NULL;
+	error := format('%s: %s', SQLSTATE, SQLERRM);
+END
+$$;
+COMMENT ON FUNCTION stedi.pending(text) IS
+	'objects and bytes of a source that are not loaded yet, or why that cannot be told';
+
+CREATE VIEW stedi.status WITH (security_invoker = true) AS
+SELECT 'source' AS kind, s.name, s.uri,
+	   p.objects AS pending_objects, p.bytes AS pending_bytes,
+	   coalesce(o.loaded, 0) AS loaded_objects,
+	   coalesce(o.failed, 0) AS failed_objects,
+	   coalesce(o.rows, 0) AS rows,
+	   coalesce(o.rejects, 0) AS rejects,
+	   o.last AS last_run,
+	   coalesce(p.error, o.error) AS error
+FROM stedi.source AS s
+CROSS JOIN LATERAL stedi.pending(s.name) AS p
+LEFT JOIN (
+	SELECT source,
+		   count(*) FILTER (WHERE status IN ('loaded', 'partial')) AS loaded,
+		   count(*) FILTER (WHERE status = 'failed') AS failed,
+		   sum(rows) FILTER (WHERE status IN ('loaded', 'partial'))::bigint AS rows,
+		   sum(rejects) FILTER (WHERE status IN ('loaded', 'partial'))::bigint AS rejects,
+		   max(tried_at) AS last,
+		   (array_agg(error ORDER BY tried_at DESC) FILTER (WHERE status = 'failed'))[1] AS error
+	FROM stedi.object
+	GROUP BY source
+) AS o ON o.source = s.name
+UNION ALL
+SELECT 'zone', z.name::text, NULL, NULL, NULL, NULL, NULL, z.rows, NULL, z.refreshed_at, NULL
+FROM stedi.zone AS z;
+COMMENT ON VIEW stedi.status IS
+	'per source what is pending, loaded and rejected; per zone rows and last refresh()';
+
