@@ -1,9 +1,12 @@
 # stedi: a lakehouse inside PostgreSQL
 #
 #   make && sudo make install     build and install the extension
-#   make demo                     the whole job on a throwaway cluster
+#   make demo                     the whole job on a throwaway cluster, sample data
+#   make demo LANDING=DIR         the same on landing data of your own
+#   make demo LAKE=s3             the same against a local S3 server
+#   make demo-shell               psql on what the last demo left
 #   make test                     every test; ends with "N passed, N failed"
-#   make help                     the other targets
+#   make test SUITES=unit         some: unit regress isolation property tap
 
 PG_CONFIG ?= pg_config
 
@@ -33,7 +36,7 @@ SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 REGRESS = extension server uri read_json load landing reject ledger zones \
 	consent ownership export run privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
-ISOLATION =
+ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))
 
 PKG_CONFIG ?= pkg-config
 SHLIB_LINK = -lcurl -ljson-c -lcrypto -lexpat -lzstd -lz
@@ -51,8 +54,13 @@ override with_llvm = no
 
 EXTRA_CLEAN = stedi--1.0.sql test/output test/unit/build src/*.o src/*/*.o
 
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+else
+all install:
+	@echo "pg_config of a PostgreSQL with its server headers is needed; try test/install-deps build" >&2; exit 1
+endif
 
 $(CORE_OBJS): %.o: %.c
 	$(CC) $(LAYER_CFLAGS) -c -o $@ $<
@@ -67,3 +75,37 @@ $(PG_OBJS): $(wildcard src/core/*.h src/store/*.h src/pg/*.h)
 stedi--1.0.sql: $(SQL_SRCS) Makefile
 	cat $(SQL_SRCS) > $@.tmp && mv $@.tmp $@
 
+# Unit tests of core and store, under the sanitizers.
+UNIT_SRCS = $(sort $(wildcard test/unit/test_*.c))
+UNIT_PROGRAMS = $(UNIT_SRCS:test/unit/%.c=test/unit/build/%)
+UNIT_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -g -O1 -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=all -Isrc -Itest/unit
+UNIT_OBJS = $(patsubst src/%.c,test/unit/build/%.o,$(CORE_SRCS) $(STORE_SRCS))
+
+unit: $(UNIT_PROGRAMS)
+
+$(UNIT_OBJS): test/unit/build/%.o: src/%.c $(wildcard src/core/*.h src/store/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -c -o $@ $<
+
+$(UNIT_PROGRAMS): test/unit/build/%: test/unit/%.c test/unit/tap.h $(UNIT_OBJS)
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -o $@ $< $(UNIT_OBJS) $(SHLIB_LINK)
+
+# What only needs a shell installs what it needs itself.
+test:
+	@test/run $(SUITES)
+
+demo:
+	@test/demo/run LANDING='$(LANDING)' LAKE='$(LAKE)'
+
+demo-shell:
+	@test/demo/run shell
+
+print-%:
+	@echo $($*)
+
+help:
+	@sed -n 's/^#   make/  make/p' Makefile
+
+.PHONY: unit test demo demo-shell help

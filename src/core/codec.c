@@ -39,7 +39,6 @@ struct StediEncoder
 {
 	StediCompression compression;
 	z_stream	zlib;
-	bool		ended;
 };
 
 static bool detect(StediDecoder *decoder, const unsigned char *in, size_t *in_length,
@@ -345,12 +344,6 @@ stedi_encoder_run(StediEncoder *encoder, const void *in, size_t *in_length, bool
 		copy(in, in_length, out, out_length);
 		return true;
 	}
-	if (encoder->ended)
-	{
-		*in_length = 0;
-		*out_length = 0;
-		return true;
-	}
 
 	zlib->next_in = (z_const Bytef *) in;
 	zlib->avail_in = available;
@@ -360,7 +353,7 @@ stedi_encoder_run(StediEncoder *encoder, const void *in, size_t *in_length, bool
 	*in_length = available - zlib->avail_in;
 	*out_length = room - zlib->avail_out;
 
-	encoder->ended = result == Z_STREAM_END;
+	/* after the end, another Z_FINISH gives Z_STREAM_END again */
 	if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
 		return stedi_status_set(status, STEDI_IO, "could not compress data with gzip");
 	return true;

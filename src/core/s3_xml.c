@@ -181,7 +181,7 @@ on_end(void *arg, const XML_Char *name)
 		stop(document, "a value is too long");
 		return;
 	}
-	document->end(document, document->is_leaf && text != NULL ? text : "");
+	document->end(document, text != NULL ? text : "");
 	document->path[document->lengths[--document->depth]] = '\0';
 	stedi_bytes_reset(&document->text);
 	document->is_leaf = false;

@@ -55,6 +55,7 @@ struct StediHttp
 	StediHttpTransfer *last;
 	int64_t		timer_at;		/* when libcurl wants to run; -1: not before an event */
 	int64_t		asked_at;		/* when the waiter was asked last */
+	bool		head_came;		/* in the current call of libcurl */
 
 	/*
 	 * Milliseconds spent inside of stedi_http_step().  Idle time is measured
@@ -72,6 +73,7 @@ static bool copy_config(StediHttp *http, const StediHttpConfig *config);
 static bool step(StediHttp *http, const StediWaiter *waiter, bool may_wait,
 				 StediStatus *status);
 static bool run(StediHttp *http);
+static void acknowledge(int fd);
 static bool start_due(StediHttp *http);
 static bool begin(StediHttp *http, StediHttpTransfer *transfer);
 static bool set_options(StediHttp *http, StediHttpTransfer *transfer);
@@ -86,7 +88,6 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose,
 									struct curl_sockaddr *address);
 static int	on_connected(void *arg, char *remote_ip, char *local_ip, int remote_port,
 						 int local_port);
-static void acknowledge(StediHttpTransfer *transfer);
 static size_t on_header(char *data, size_t one, size_t length, void *arg);
 static size_t on_body(char *data, size_t one, size_t length, void *arg);
 static size_t on_send(char *data, size_t one, size_t length, void *arg);
@@ -341,7 +342,10 @@ run(StediHttp *http)
 			mask |= CURL_CSELECT_OUT;
 		if (events[i].events & (EPOLLERR | EPOLLHUP))
 			mask |= CURL_CSELECT_ERR;
+		http->head_came = false;
 		curl_multi_socket_action(http->multi, events[i].data.fd, mask, &running);
+		if (http->head_came)
+			acknowledge(events[i].data.fd);
 		moved = true;
 	}
 	if (http->timer_at >= 0 && now_ms() >= http->timer_at)
@@ -363,6 +367,20 @@ run(StediHttp *http)
 		moved = true;
 	}
 	return check_idle(http) || moved;
+}
+
+/*
+ * A server that sends head and body apart, without TCP_NODELAY, waits between
+ * them for our acknowledgement, which the kernel likes to delay by 40 ms: that
+ * would be most of the time a small object takes.
+ */
+static void
+acknowledge(int fd)
+{
+	int			on = 1;
+
+	/* no TCP socket, or closed meanwhile: nothing to acknowledge */
+	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
 }
 
 /* Begin the transfers whose time has come and that need not queue. */
@@ -633,6 +651,8 @@ on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 		event.events |= EPOLLIN;
 	if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT)
 		event.events |= EPOLLOUT;
+	/* the head may have come before libcurl had to wait for it */
+	acknowledge(fd);
 	if (epoll_ctl(http->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0)
 		return 0;
 	return epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -1;
@@ -671,22 +691,6 @@ on_connected(void *arg, char *remote_ip, char *local_ip, int remote_port, int lo
 	return CURL_PREREQFUNC_OK;
 }
 
-/*
- * A server that sends head and body apart, without TCP_NODELAY, waits between
- * them for our acknowledgement, which the kernel likes to delay by 40 ms: that
- * is most of the time a small object takes.
- */
-static void
-acknowledge(StediHttpTransfer *transfer)
-{
-	curl_socket_t fd = CURL_SOCKET_BAD;
-	int			on = 1;
-
-	if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK &&
-		fd != CURL_SOCKET_BAD)
-		setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
-}
-
 static size_t
 on_header(char *data, size_t one, size_t length, void *arg)
 {
@@ -718,7 +722,7 @@ on_header(char *data, size_t one, size_t length, void *arg)
 		/* a final reply after an interim one */
 		memset(reply, 0, sizeof(*reply));
 		reply->content_length = -1;
-		acknowledge(transfer);
+		transfer->http->head_came = true;
 		return length;
 	}
 	curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &transfer->status);

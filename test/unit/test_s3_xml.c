@@ -87,6 +87,12 @@ test_list_variants(void)
 	   strcmp(page.objects[0].key, "<a&b\xC3\xA9<c>") == 0, "references and CDATA in a key");
 	stedi_list_page_free(&page);
 
+	ok(parse_list("<ListBucketResult><a><a><a><a><a><a><a><a><a><a><a><a><a><a>Key<Key>k</Key>"
+				  "</a></a></a></a></a></a></a></a></a></a></a></a></a></a><Contents><Size>1</Size>"
+				  "<Key>k</Key></Contents></ListBucketResult>", &page, &status) &&
+	   page.n_objects == 1, "unknown elements are skipped, 16 deep");
+	stedi_list_page_free(&page);
+
 	ok(parse_list("<ListBucketResult><Contents><Key>first</Key><Key>second</Key><Size>1</Size>"
 				  "<ETag>\"</ETag></Contents></ListBucketResult>", &page, &status) &&
 	   strcmp(page.objects[0].key, "second") == 0 && strcmp(page.objects[0].etag, "\"") == 0,
