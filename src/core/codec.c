@@ -33,6 +33,7 @@ struct StediDecoder
 	ZSTD_DStream *zstd;
 	bool		whole;			/* between members or frames */
 	bool		drained;		/* nothing more comes out without more input */
+	StediStatus failure;		/* what is reported once all output before it is out */
 };
 
 struct StediEncoder
@@ -45,12 +46,12 @@ static bool detect(StediDecoder *decoder, const unsigned char *in, size_t *in_le
 				   bool last);
 static bool may_become(const StediDecoder *decoder, const unsigned char *magic, size_t size);
 static bool start(StediDecoder *decoder, StediStatus *status);
-static bool step(StediDecoder *decoder, const void *in, size_t *in_length,
-				 void *out, size_t *out_length, StediStatus *status);
-static bool step_gzip(StediDecoder *decoder, const void *in, size_t *in_length,
-					  void *out, size_t *out_length, StediStatus *status);
-static bool step_zstd(StediDecoder *decoder, const void *in, size_t *in_length,
-					  void *out, size_t *out_length, StediStatus *status);
+static void step(StediDecoder *decoder, const void *in, size_t *in_length,
+				 void *out, size_t *out_length);
+static void step_gzip(StediDecoder *decoder, const void *in, size_t *in_length,
+					  void *out, size_t *out_length);
+static void step_zstd(StediDecoder *decoder, const void *in, size_t *in_length,
+					  void *out, size_t *out_length);
 static void copy(const void *in, size_t *in_length, void *out, size_t *out_length);
 static size_t smaller(size_t a, size_t b);
 
@@ -113,7 +114,7 @@ stedi_decoder_run(StediDecoder *decoder, const void *in, size_t *in_length, bool
 	if (!start(decoder, status))
 		return false;
 
-	while (progress && made < room)
+	while (progress && made < room && decoder->failure.code == STEDI_OK)
 	{
 		bool		from_magic = decoder->magic_used < decoder->n_magic;
 		const unsigned char *from = from_magic ? decoder->magic + decoder->magic_used : source + used;
@@ -121,8 +122,7 @@ stedi_decoder_run(StediDecoder *decoder, const void *in, size_t *in_length, bool
 		size_t		taken = smaller(waiting, MAX_STEP);
 		size_t		given = smaller(room - made, MAX_STEP);
 
-		if (!step(decoder, from, &taken, target + made, &given, status))
-			return false;
+		step(decoder, from, &taken, target + made, &given);
 		if (from_magic)
 			decoder->magic_used += taken;
 		else
@@ -133,9 +133,17 @@ stedi_decoder_run(StediDecoder *decoder, const void *in, size_t *in_length, bool
 
 	*in_length = used;
 	*out_length = made;
-	if (last && used == available && decoder->drained && !decoder->whole)
-		return stedi_status_set(status, STEDI_CORRUPT, "%s data ends too early",
-								decoder->compression == STEDI_COMPRESSION_GZIP ? "gzip" : "zstd");
+	if (made > 0)
+		return true;
+	if (decoder->failure.code == STEDI_OK &&
+		last && used == available && decoder->drained && !decoder->whole)
+		stedi_status_set(&decoder->failure, STEDI_CORRUPT, "%s data ends too early",
+						 decoder->compression == STEDI_COMPRESSION_GZIP ? "gzip" : "zstd");
+	if (decoder->failure.code != STEDI_OK)
+	{
+		*status = decoder->failure;
+		return false;
+	}
 	return true;
 }
 
@@ -198,32 +206,30 @@ start(StediDecoder *decoder, StediStatus *status)
 
 /* Decode once, at most MAX_STEP each way; using and producing nothing means that
  * more input is needed. */
-static bool
+static void
 step(StediDecoder *decoder, const void *in, size_t *in_length,
-	 void *out, size_t *out_length, StediStatus *status)
+	 void *out, size_t *out_length)
 {
 	size_t		room = *out_length;
-	bool		done = true;
 
 	if (*in_length == 0 && decoder->drained)
 	{
 		*out_length = 0;
-		return true;
+		return;
 	}
 
 	if (decoder->compression == STEDI_COMPRESSION_GZIP)
-		done = step_gzip(decoder, in, in_length, out, out_length, status);
+		step_gzip(decoder, in, in_length, out, out_length);
 	else if (decoder->compression == STEDI_COMPRESSION_ZSTD)
-		done = step_zstd(decoder, in, in_length, out, out_length, status);
+		step_zstd(decoder, in, in_length, out, out_length);
 	else
 		copy(in, in_length, out, out_length);
 	decoder->drained = decoder->whole || *out_length < room;
-	return done;
 }
 
-static bool
+static void
 step_gzip(StediDecoder *decoder, const void *in, size_t *in_length,
-		  void *out, size_t *out_length, StediStatus *status)
+		  void *out, size_t *out_length)
 {
 	z_stream   *zlib = &decoder->zlib;
 	uInt		available = (uInt) *in_length;
@@ -241,19 +247,19 @@ step_gzip(StediDecoder *decoder, const void *in, size_t *in_length,
 	*out_length = room - zlib->avail_out;
 
 	decoder->whole = result == Z_STREAM_END;
-	if (result == Z_OK || result == Z_STREAM_END || result == Z_BUF_ERROR)
-		return true;
 	if (result == Z_MEM_ERROR)
-		return stedi_status_set(status, STEDI_NO_MEMORY, "out of memory");
-	stedi_status_set(status, STEDI_CORRUPT, "gzip data is damaged");
-	if (zlib->msg != NULL)
-		stedi_status_detail(status, "zlib: %s.", zlib->msg);
-	return false;
+		stedi_status_set(&decoder->failure, STEDI_NO_MEMORY, "out of memory");
+	else if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
+	{
+		stedi_status_set(&decoder->failure, STEDI_CORRUPT, "gzip data is damaged");
+		if (zlib->msg != NULL)
+			stedi_status_detail(&decoder->failure, "zlib: %s.", zlib->msg);
+	}
 }
 
-static bool
+static void
 step_zstd(StediDecoder *decoder, const void *in, size_t *in_length,
-		  void *out, size_t *out_length, StediStatus *status)
+		  void *out, size_t *out_length)
 {
 	ZSTD_inBuffer source = {in, *in_length, 0};
 	ZSTD_outBuffer target = {out, *out_length, 0};
@@ -263,19 +269,21 @@ step_zstd(StediDecoder *decoder, const void *in, size_t *in_length,
 	*out_length = target.pos;
 	decoder->whole = result == 0;
 	if (!ZSTD_isError(result))
-		return true;
+		return;
 
 	switch (ZSTD_getErrorCode(result))
 	{
 		case ZSTD_error_memory_allocation:
-			return stedi_status_set(status, STEDI_NO_MEMORY, "out of memory");
+			stedi_status_set(&decoder->failure, STEDI_NO_MEMORY, "out of memory");
+			break;
 		case ZSTD_error_frameParameter_windowTooLarge:
-			return stedi_status_set(status, STEDI_LIMIT,
-									"zstd data needs a window of more than 128 MB");
+			stedi_status_set(&decoder->failure, STEDI_LIMIT,
+							 "zstd data needs a window of more than 128 MB");
+			break;
 		default:
-			stedi_status_set(status, STEDI_CORRUPT, "zstd data is damaged");
-			stedi_status_detail(status, "zstd: %s.", ZSTD_getErrorName(result));
-			return false;
+			stedi_status_set(&decoder->failure, STEDI_CORRUPT, "zstd data is damaged");
+			stedi_status_detail(&decoder->failure, "zstd: %s.", ZSTD_getErrorName(result));
+			break;
 	}
 }
 

@@ -111,7 +111,7 @@ parse_document(Document *document, const char *xml, size_t length,
 	document->parser = XML_ParserCreate(NULL);
 	if (document->parser == NULL)
 		return stedi_status_set(status, STEDI_NO_MEMORY, "out of memory");
-	stedi_bytes_init(&document->text, MAX_TEXT);
+	stedi_bytes_init(&document->text, 0);
 	XML_SetUserData(document->parser, document);
 	XML_SetElementHandler(document->parser, on_start, on_end);
 	XML_SetCharacterDataHandler(document->parser, on_text);
@@ -176,11 +176,6 @@ on_end(void *arg, const XML_Char *name)
 	(void) name;
 	if (is_stopped(document))
 		return;
-	if (document->text.failed)
-	{
-		stop(document, "a value is too long");
-		return;
-	}
 	document->end(document, text != NULL ? text : "");
 	document->path[document->lengths[--document->depth]] = '\0';
 	stedi_bytes_reset(&document->text);
@@ -192,8 +187,12 @@ on_text(void *arg, const XML_Char *text, int length)
 {
 	Document   *document = arg;
 
-	if (document->is_leaf)
-		stedi_bytes_append(&document->text, text, (size_t) length);
+	if (is_stopped(document) || !document->is_leaf)
+		return;
+	if (document->text.length + (size_t) length > MAX_TEXT)
+		stop(document, "a value is too long");
+	else if (!stedi_bytes_append(&document->text, text, (size_t) length))
+		stop_no_memory(document);
 }
 
 /* A DTD has no place in S3's replies, and its entities are an attack. */

@@ -34,6 +34,8 @@ typedef struct EncodedPair
 } EncodedPair;
 
 static bool check_request(const StediSigv4Request *request, StediStatus *status);
+static StediCode sign(const StediSigv4Request *request, StediBytes *signed_headers,
+					  StediBytes *scope, StediSigv4Result *result);
 static bool is_token(const char *text);
 static bool is_header_value(const char *text);
 static bool format_canonical_request(const StediSigv4Request *request,
@@ -44,9 +46,9 @@ static int	compare_names(const char *a, const char *b);
 static char lower(char c);
 static void append_name(StediBytes *out, const char *name);
 static void append_value(StediBytes *out, const char *value);
-static bool compute_signature(const StediSigv4Request *request, const char *date,
-							  const StediBytes *string_to_sign,
-							  char signature[STEDI_SHA256_HEX_SIZE]);
+static StediCode compute_signature(const StediSigv4Request *request, const char *date,
+								   const StediBytes *string_to_sign,
+								   char signature[STEDI_SHA256_HEX_SIZE]);
 static char *encode(const char *text);
 static int	compare_encoded(const void *a, const void *b);
 static bool digest(const char *name, const void *data, size_t length,
@@ -59,10 +61,7 @@ stedi_sigv4_sign(const StediSigv4Request *request, StediSigv4Result *result,
 {
 	StediBytes	signed_headers;
 	StediBytes	scope;
-	char		date[STEDI_SIGV4_DATE_SIZE];
-	char		digest_hex[STEDI_SHA256_HEX_SIZE];
-	bool		in_memory;
-	bool		done = false;
+	StediCode	code;
 
 	memset(result, 0, sizeof(*result));
 	if (!check_request(request, status))
@@ -70,44 +69,48 @@ stedi_sigv4_sign(const StediSigv4Request *request, StediSigv4Result *result,
 
 	stedi_bytes_init(&signed_headers, 0);
 	stedi_bytes_init(&scope, 0);
-	stedi_sigv4_date(request->when, date);
-
-	in_memory = format_canonical_request(request, &result->canonical_request,
-										 &signed_headers) &&
-		stedi_bytes_printf(&scope, "%.*s/%s/%s/aws4_request", DATE_LENGTH, date,
-						   request->region, request->service);
-
-	if (in_memory &&
-		stedi_sha256_hex(result->canonical_request.data,
-						 result->canonical_request.length, digest_hex))
-	{
-		in_memory = stedi_bytes_printf(&result->string_to_sign,
-									   "AWS4-HMAC-SHA256\n%s\n%s\n%s",
-									   date, scope.data, digest_hex);
-		if (in_memory &&
-			compute_signature(request, date, &result->string_to_sign, result->signature))
-		{
-			in_memory = stedi_bytes_printf(&result->authorization,
-										   "AWS4-HMAC-SHA256 Credential=%s/%s, "
-										   "SignedHeaders=%s, Signature=%s",
-										   request->access_key_id, scope.data,
-										   signed_headers.data, result->signature);
-			done = in_memory;
-		}
-	}
-
+	code = sign(request, &signed_headers, &scope, result);
 	stedi_bytes_free(&signed_headers);
 	stedi_bytes_free(&scope);
-	if (!done)
-	{
-		stedi_sigv4_result_free(result);
-		if (in_memory)
-			stedi_status_set(status, STEDI_UNSUPPORTED,
-							 "could not compute an HMAC-SHA-256 with OpenSSL");
-		else
-			stedi_status_set(status, STEDI_NO_MEMORY, "out of memory");
-	}
-	return done;
+	if (code == STEDI_OK)
+		return true;
+
+	stedi_sigv4_result_free(result);
+	return stedi_status_set(status, code, "%s",
+							code == STEDI_NO_MEMORY ? "out of memory" :
+							"could not compute an HMAC-SHA-256 with OpenSSL");
+}
+
+/* The steps in their order; what they leave behind is the caller's to free. */
+static StediCode
+sign(const StediSigv4Request *request, StediBytes *signed_headers, StediBytes *scope,
+	 StediSigv4Result *result)
+{
+	char		date[STEDI_SIGV4_DATE_SIZE];
+	char		digest_hex[STEDI_SHA256_HEX_SIZE];
+	StediCode	code;
+
+	stedi_sigv4_date(request->when, date);
+	if (!format_canonical_request(request, &result->canonical_request, signed_headers) ||
+		!stedi_bytes_printf(scope, "%.*s/%s/%s/aws4_request", DATE_LENGTH, date,
+							request->region, request->service))
+		return STEDI_NO_MEMORY;
+
+	if (!stedi_sha256_hex(result->canonical_request.data, result->canonical_request.length,
+						  digest_hex))
+		return STEDI_UNSUPPORTED;
+	if (!stedi_bytes_printf(&result->string_to_sign, "AWS4-HMAC-SHA256\n%s\n%s\n%s",
+							date, scope->data, digest_hex))
+		return STEDI_NO_MEMORY;
+
+	code = compute_signature(request, date, &result->string_to_sign, result->signature);
+	if (code == STEDI_OK &&
+		!stedi_bytes_printf(&result->authorization,
+							"AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s",
+							request->access_key_id, scope->data, signed_headers->data,
+							result->signature))
+		code = STEDI_NO_MEMORY;
+	return code;
 }
 
 void
@@ -290,10 +293,9 @@ append_value(StediBytes *out, const char *value)
 	}
 }
 
-static bool
+static StediCode
 compute_signature(const StediSigv4Request *request, const char *date,
-				  const StediBytes *string_to_sign,
-				  char signature[STEDI_SHA256_HEX_SIZE])
+				  const StediBytes *string_to_sign, char signature[STEDI_SHA256_HEX_SIZE])
 {
 	static const char prefix[] = "AWS4";
 	static const char suffix[] = "aws4_request";
@@ -305,7 +307,7 @@ compute_signature(const StediSigv4Request *request, const char *date,
 	bool		done;
 
 	if (key == NULL)
-		return false;
+		return STEDI_NO_MEMORY;
 	memcpy(key, prefix, strlen(prefix));
 	memcpy(key + strlen(prefix), request->secret_access_key, secret_length);
 
@@ -321,7 +323,7 @@ compute_signature(const StediSigv4Request *request, const char *date,
 	OPENSSL_cleanse(a, sizeof(a));
 	OPENSSL_cleanse(b, sizeof(b));
 	free(key);
-	return done;
+	return done ? STEDI_OK : STEDI_UNSUPPORTED;
 }
 
 bool

@@ -540,21 +540,26 @@ static bool
 export_row(TupleTableSlot *slot, DestReceiver *self)
 {
 	StediExport *export = (StediExport *) self;
-	MemoryContext old;
+	int			start = export->text.len;
+	MemoryContext old = MemoryContextSwitchTo(export->row_context);
 
-	if (export->max_file_size > 0 &&
-		export->file.bytes + export->text.len >= export->max_file_size)
+	stedi_format_row(export->formatter, slot, &export->text);
+	if (export->max_file_size > 0 && export->file.rows > 0 &&
+		export->file.bytes + export->text.len > export->max_file_size)
 	{
-		old = MemoryContextSwitchTo(export->context);
+		/* The row goes into a file of its own. */
+		char	   *row = pnstrdup(export->text.data + start, export->text.len - start);
+		int			length = export->text.len - start;
+
+		export->text.len = start;
+		MemoryContextSwitchTo(export->context);
 		close_file(export);
 		open_file(export);
-		MemoryContextSwitchTo(old);
+		appendBinaryStringInfo(&export->text, row, length);
 	}
-
-	old = MemoryContextSwitchTo(export->row_context);
-	stedi_format_row(export->formatter, slot, &export->text);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(export->row_context);
+
 	export->file.rows++;
 	export->rows++;
 	if (export->text.len >= FLUSH_BYTES)

@@ -109,7 +109,9 @@ static bool list_page(LoadState *state);
 static void load_object(LoadState *state, InFlight *entry);
 static bool replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 						  StediOutcome *outcome);
-static void delete_rows(LoadState *state, int32 object_id);
+static void delete_rows(LoadState *state, const StediExtent *extent);
+static int64 execute_delete(LoadState *state, const StediExtent *extent, const char *condition);
+static StediExtent loaded_extent(LoadState *state, int64 rows);
 static bool load_records(LoadState *state, InFlight *entry, int32 object_id,
 						 StediOutcome *outcome);
 static bool note_reject(LoadState *state, int32 object_id, const StediReject *reject,
@@ -518,7 +520,7 @@ load_object(LoadState *state, InFlight *entry)
 	{
 		StediLedgerResult result = {
 			outcome.status, outcome.loaded, outcome.rejected, outcome.bytes, outcome.elapsed,
-			outcome.first_error
+			outcome.first_error, loaded_extent(state, outcome.loaded)
 		};
 
 		stedi_ledger_finish(object_id, &result);
@@ -540,11 +542,10 @@ static bool
 replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 			  StediOutcome *outcome)
 {
-	List	   *superseded = stedi_ledger_supersede(entry, object_id);
-	bool		changed = list_length(superseded) > 1;
+	List	   *extents = stedi_ledger_supersede(entry, object_id);
 	ListCell   *cell;
 
-	if (!changed && !state->job->force)
+	if (extents == NIL)
 		return true;
 	if (stedi_row_builder_record_id(state->builder) < 0)
 	{
@@ -560,24 +561,61 @@ replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 		outcome->first_error = "object has changed since it was loaded, and the table has no bigint column record_id by which the old rows could be told";
 		return false;
 	}
-	foreach(cell, superseded)
-		delete_rows(state, lfirst_int(cell));
+	foreach(cell, extents)
+		delete_rows(state, lfirst(cell));
 	return true;
 }
 
+/*
+ * Delete the rows of an object: between the blocks they went to, and if some are
+ * not there (the table was rewritten or restored, rows were updated), wherever
+ * they are.
+ */
 static void
-delete_rows(LoadState *state, int32 object_id)
+delete_rows(LoadState *state, const StediExtent *extent)
 {
-	char	   *command = psprintf("DELETE FROM %s WHERE record_id >= $1 AND record_id < $2",
+	int64		deleted = 0;
+
+	if (OidIsValid(extent->filenode) && extent->filenode == state->rel->rd_rel->relfilenode)
+		deleted = execute_delete(state, extent,
+								 psprintf(" AND ctid >= '(" INT64_FORMAT ",0)' AND ctid < '(" INT64_FORMAT ",0)'",
+										  extent->first_block, extent->last_block + 1));
+	if (deleted < extent->rows)
+		execute_delete(state, extent, "");
+}
+
+static int64
+execute_delete(LoadState *state, const StediExtent *extent, const char *condition)
+{
+	char	   *command = psprintf("DELETE FROM %s WHERE record_id >= $1 AND record_id < $2%s",
 								   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(state->rel)),
-															  RelationGetRelationName(state->rel)));
+															  RelationGetRelationName(state->rel)),
+								   condition);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		values[2];
 
-	values[0] = Int64GetDatum((int64) object_id << 32);
-	values[1] = Int64GetDatum(((int64) object_id + 1) << 32);
+	values[0] = Int64GetDatum((int64) extent->object_id << 32);
+	values[1] = Int64GetDatum(((int64) extent->object_id + 1) << 32);
 	if (SPI_execute_with_args(command, 2, types, values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not delete the rows of object %d", object_id);
+		elog(ERROR, "could not delete the rows of object %d", extent->object_id);
+	return (int64) SPI_processed;
+}
+
+static StediExtent
+loaded_extent(LoadState *state, int64 rows)
+{
+	StediExtent extent = {0};
+	BlockNumber first;
+	BlockNumber last;
+
+	extent.rows = rows;
+	if (rows > 0 && stedi_inserter_blocks(state->inserter, &first, &last))
+	{
+		extent.filenode = state->rel->rd_rel->relfilenode;
+		extent.first_block = first;
+		extent.last_block = last;
+	}
+	return extent;
 }
 
 /* False: the object failed, outcome->first_error says why. */

@@ -47,6 +47,8 @@ struct StediInserter
 	TupleTableSlot *slots[BATCH_ROWS];
 	int			n_rows;
 	size_t		n_bytes;
+	BlockNumber first_block;	/* invalid: no row yet */
+	BlockNumber last_block;
 
 	/* INSERT */
 	SPIPlanPtr	plan;			/* NULL: multi-insert is used */
@@ -167,6 +169,8 @@ stedi_inserter_begin(StediInserter *inserter)
 	InitResultRelInfo(inserter->result_rel, inserter->rel, 0, NULL, 0);
 	ExecOpenIndices(inserter->result_rel, false);
 	inserter->bulk = GetBulkInsertState();
+	inserter->first_block = InvalidBlockNumber;
+	inserter->last_block = 0;
 }
 
 bool
@@ -208,6 +212,10 @@ flush_batch(StediInserter *inserter)
 						   GetCurrentCommandId(true), 0, inserter->bulk);
 	for (int i = 0; i < inserter->n_rows; i++)
 	{
+		BlockNumber block = ItemPointerGetBlockNumber(&inserter->slots[i]->tts_tid);
+
+		inserter->first_block = Min(inserter->first_block, block);	/* invalid is the greatest */
+		inserter->last_block = Max(inserter->last_block, block);
 		if (inserter->result_rel->ri_NumIndices > 0)
 		{
 			list_free(StediInsertIndexTuples(inserter->result_rel, inserter->slots[i],
@@ -296,6 +304,14 @@ stedi_inserter_end(StediInserter *inserter)
 	ExecCloseIndices(inserter->result_rel);
 	FreeExecutorState(inserter->estate);
 	inserter->estate = NULL;
+}
+
+bool
+stedi_inserter_blocks(const StediInserter *inserter, BlockNumber *first, BlockNumber *last)
+{
+	*first = inserter->first_block;
+	*last = inserter->last_block;
+	return inserter->plan == NULL && inserter->first_block != InvalidBlockNumber;
 }
 
 void

@@ -5,6 +5,7 @@
 #ifndef STEDI_PG_INSERT_H
 #define STEDI_PG_INSERT_H
 
+#include "storage/block.h"
 #include "utils/relcache.h"
 
 #include "pg/row.h"
@@ -28,6 +29,10 @@ extern void stedi_inserter_begin(StediInserter *inserter);
 extern bool stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls,
 							   StediRowError *error);
 extern void stedi_inserter_end(StediInserter *inserter);
+
+/* Between which blocks the rows since begin went; false: not known. */
+extern bool stedi_inserter_blocks(const StediInserter *inserter, BlockNumber *first,
+								  BlockNumber *last);
 
 /* Instead of end: forget buffered rows and let go of the table's buffers, before
  * the subtransaction around them is rolled back. */

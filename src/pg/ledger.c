@@ -23,7 +23,7 @@
 #include "pg/lake.h"
 #include "pg/ledger.h"
 
-#define MAX_ARGS 9
+#define MAX_ARGS 10
 
 /* A statement whose plan is kept for the session. */
 typedef struct LedgerStatement
@@ -68,15 +68,18 @@ static LedgerStatement supersede_statement = {
 	"  DELETE FROM stedi.reject"
 	"  WHERE object_id = $3 OR object_id IN (SELECT object_id FROM old)"
 	" )"
-	" SELECT object_id FROM old",
+	" SELECT object_id, rows, filenode, first_block, last_block FROM stedi.object"
+	" WHERE (object_id = $3 OR object_id IN (SELECT object_id FROM old)) AND rows > 0",
 	SPI_OK_SELECT, 3, {REGCLASSOID, TEXTOID, INT4OID}, NULL
 };
 
 static LedgerStatement finish_statement = {
 	"UPDATE stedi.object"
-	" SET status = $2, rows = $3, rejects = $4, bytes = $5, elapsed = $6, error = $7"
+	" SET status = $2, rows = $3, rejects = $4, bytes = $5, elapsed = $6, error = $7,"
+	"  filenode = $8, first_block = $9, last_block = $10"
 	" WHERE object_id = $1",
-	SPI_OK_UPDATE, 7, {INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, INTERVALOID, TEXTOID}, NULL
+	SPI_OK_UPDATE, 10,
+	{INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, INTERVALOID, TEXTOID, OIDOID, INT8OID, INT8OID}, NULL
 };
 
 static LedgerStatement reject_statement = {
@@ -218,31 +221,37 @@ List *
 stedi_ledger_supersede(const StediLedgerEntry *entry, int32 object_id)
 {
 	Datum		values[3];
-	List	   *superseded;
+	List	   *extents = NIL;
 
 	values[0] = ObjectIdGetDatum(entry->target);
 	values[1] = CStringGetTextDatum(entry->uri);
 	values[2] = Int32GetDatum(object_id);
 	execute(&supersede_statement, values, NULL);
 
-	superseded = list_make1_int(object_id);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
+		HeapTuple	row = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		StediExtent *extent = palloc0(sizeof(StediExtent));
 		bool		isnull;
-		Datum		old = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
 
-		superseded = lappend_int(superseded, DatumGetInt32(old));
+		extent->object_id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
+		extent->rows = DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
+		extent->filenode = DatumGetObjectId(SPI_getbinval(row, desc, 3, &isnull));
+		extent->first_block = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
+		extent->last_block = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
+		extents = lappend(extents, extent);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	return superseded;
+	return extents;
 }
 
 void
 stedi_ledger_finish(int32 object_id, const StediLedgerResult *result)
 {
 	Interval	elapsed = {0};
-	Datum		values[7];
-	char		nulls[] = "       ";
+	Datum		values[10];
+	char		nulls[] = "          ";
 
 	elapsed.time = result->elapsed;
 	values[0] = Int32GetDatum(object_id);
@@ -252,6 +261,11 @@ stedi_ledger_finish(int32 object_id, const StediLedgerResult *result)
 	values[4] = Int64GetDatum(result->bytes);
 	values[5] = IntervalPGetDatum(&elapsed);
 	values[6] = text_or_null(result->error, &nulls[6]);
+	values[7] = ObjectIdGetDatum(result->extent.filenode);
+	values[8] = Int64GetDatum(result->extent.first_block);
+	values[9] = Int64GetDatum(result->extent.last_block);
+	if (!OidIsValid(result->extent.filenode))
+		nulls[7] = nulls[8] = nulls[9] = 'n';
 	execute(&finish_statement, values, nulls);
 }
 

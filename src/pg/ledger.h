@@ -31,9 +31,20 @@ extern void stedi_ledger_pending(Oid target, int n, char *const *uris,
 /* Enter an object, or take up its row again; returns its object_id. */
 extern int32 stedi_ledger_begin(const StediLedgerEntry *entry);
 
+/* Where the rows of an object lie in its target, unless they were moved. */
+typedef struct StediExtent
+{
+	int32		object_id;
+	int64		rows;
+	Oid			filenode;		/* InvalidOid: not known */
+	int64		first_block;
+	int64		last_block;
+} StediExtent;
+
 /*
- * Older versions of the object, and this one's own earlier rows, no longer
- * count: mark and return their object_ids (list of int) and drop their rejects.
+ * Older versions of the object, and what this one has loaded before, no longer
+ * count: mark them, drop their rejects, and return what rows they left (list of
+ * StediExtent).
  */
 extern List *stedi_ledger_supersede(const StediLedgerEntry *entry, int32 object_id);
 
@@ -45,6 +56,7 @@ typedef struct StediLedgerResult
 	int64		bytes;
 	int64		elapsed;		/* microseconds */
 	const char *error;			/* or NULL */
+	StediExtent extent;
 } StediLedgerResult;
 
 extern void stedi_ledger_finish(int32 object_id, const StediLedgerResult *result);

@@ -1,5 +1,7 @@
 -- The landing zone: records as they came, one table per kind.  record_id is the
--- ledger's object_id times 2^32 plus the place of the record in the object.
+-- ledger's object_id times 2^32 plus the place of the record in the object.  No
+-- index slows the load: the ledger knows between which blocks an object's rows
+-- lie, which is what replacing it takes.
 
 CREATE TABLE stedi.customer_landing (
 	customer_name text,
@@ -48,11 +50,6 @@ COMMENT ON TABLE stedi.step_trainer_landing IS 'readings of the Step Trainer mot
 COMMENT ON COLUMN stedi.step_trainer_landing.serial_number IS 'the device''s own, correct serial number';
 COMMENT ON COLUMN stedi.step_trainer_landing.rescued IS 'keys that match no column';
 COMMENT ON COLUMN stedi.step_trainer_landing.record_id IS 'where it came from, see stedi.provenance()';
-
--- All that replacing an object needs; next to nothing to keep up during a load.
-CREATE INDEX customer_landing_record_id_idx ON stedi.customer_landing USING brin (record_id);
-CREATE INDEX accelerometer_landing_record_id_idx ON stedi.accelerometer_landing USING brin (record_id);
-CREATE INDEX step_trainer_landing_record_id_idx ON stedi.step_trainer_landing USING brin (record_id);
 
 SELECT pg_catalog.pg_extension_config_dump('stedi.customer_landing', '');
 SELECT pg_catalog.pg_extension_config_dump('stedi.accelerometer_landing', '');

@@ -19,7 +19,10 @@ CREATE TABLE stedi.object (
 	bytes bigint NOT NULL DEFAULT 0,
 	tried_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	elapsed interval,
-	error text
+	error text,
+	filenode oid,
+	first_block bigint,
+	last_block bigint
 );
 ALTER SEQUENCE stedi.object_id_seq OWNED BY stedi.object.object_id;
 CREATE UNIQUE INDEX object_version_key ON stedi.object
@@ -41,6 +44,9 @@ COMMENT ON COLUMN stedi.object.bytes IS 'bytes of JSON after decompression';
 COMMENT ON COLUMN stedi.object.tried_at IS 'when it was last loaded or tried';
 COMMENT ON COLUMN stedi.object.elapsed IS 'how long that took';
 COMMENT ON COLUMN stedi.object.error IS 'why it failed, or its first reject';
+COMMENT ON COLUMN stedi.object.filenode IS 'file of the target that the blocks are in';
+COMMENT ON COLUMN stedi.object.first_block IS 'the rows lie between this block of the target';
+COMMENT ON COLUMN stedi.object.last_block IS '... and this one, unless they were moved';
 SELECT pg_catalog.pg_extension_config_dump('stedi.object', '');
 SELECT pg_catalog.pg_extension_config_dump('stedi.object_id_seq', '');
 

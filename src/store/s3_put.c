@@ -398,7 +398,7 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 		/* Ceph leaves the etag out */
 		done = *etag != NULL || was_completed(put, etag);
 	}
-	else if (request->attempts > 1 && strcmp(request->error.code, "NoSuchUpload") == 0)
+	else if (strcmp(request->error.code, "NoSuchUpload") == 0)
 		done = was_completed(put, etag);
 	stedi_s3_request_free(request);
 	stedi_bytes_free(&body);
@@ -412,7 +412,8 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 
 /*
  * An attempt whose reply was lost may have completed the upload, and the next
- * one finds it gone.  The object's etag tells: that of a multipart upload is the
+ * one, ours or the one libcurl makes by itself on a fresh connection, finds it
+ * gone.  The object's etag tells: that of a multipart upload is the
  * MD5 of its parts' MD5s, which nobody else's object has.
  */
 static bool

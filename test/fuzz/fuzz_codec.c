@@ -123,7 +123,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!one.failed && !two.failed)
 	{
 		require(code_one == code_two);
-		if (code_one == STEDI_OK)
+		/* libzstd loses the output of a call that fails */
+		if (code_one == STEDI_OK || compression == STEDI_COMPRESSION_GZIP)
 			require(one.length == two.length &&
 					(one.length == 0 || memcmp(one.data, two.data, one.length) == 0));
 	}

@@ -38,6 +38,7 @@ static void
 test_growth(void)
 {
 	StediBytes	bytes;
+	char	   *data;
 	bool		terminated = true;
 	bool		same = true;
 
@@ -54,9 +55,7 @@ test_growth(void)
 	stedi_bytes_free(&bytes);
 
 	ok(stedi_bytes_reserve(&bytes, 1000), "memory can be reserved");
-
-	char	   *data = bytes.data;
-
+	data = bytes.data;
 	for (int i = 0; i < 1000; i++)
 		stedi_bytes_append_char(&bytes, 'x');
 	ok(bytes.data == data, "and then appending does not move the data");

@@ -372,8 +372,8 @@ test_uploads(void)
 		"<ListMultipartUploadsResult><Upload><Key>k</Key></Upload></ListMultipartUploadsResult>",
 		"<ListMultipartUploadsResult><Upload><UploadId>k</UploadId></Upload></ListMultipartUploadsResult>",
 		"<ListMultipartUploadsResult><IsTruncated>true</IsTruncated></ListMultipartUploadsResult>",
-		"<ListMultipartUploadsResult><EncodingType>url</EncodingType><NextKeyMarker>%</NextKeyMarker>"
-		"</ListMultipartUploadsResult>",
+		("<ListMultipartUploadsResult><EncodingType>url</EncodingType><NextKeyMarker>%</NextKeyMarker>"
+		 "</ListMultipartUploadsResult>"),
 		"<ListBucketResult/>",
 	};
 	StediUploadPage page;

@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""A proxy that does to S3 requests what networks and servers do to them.
+
+    fault_proxy.py HOST:PORT
+
+passes everything on to the S3 server there, unchanged (also the Host header,
+which is signed), but for requests that a rule matches.  It listens on two ports
+of 127.0.0.1 and prints them on one line: "PORT CONTROL-PORT".  It ends when its
+standard input does.
+
+A control connection takes one JSON object per line and answers each with one:
+
+  {"do": "rule", ...}    add a rule, see below
+  {"do": "release"}      let everything that is stalled go on
+  {"do": "clear"}        forget the rules and the requests, and release
+  {"do": "state"}        {"stalled": COUNT, "requests": [...]}, in order of arrival
+
+The members of a rule; the first rule that matches a request is applied:
+
+  method, target         regular expressions (default: any); the target is path
+                         and query as they are on the wire
+  skip, times            pass over so many matches, apply to so many (0: all)
+  action                 what to do
+    reply                answer with status, headers and body; with "forward"
+                         the server gets the request all the same
+    stall                stop until released, "at" the "request" (the server has
+                         not heard of it), the "upload" (after so many "bytes" of
+                         the request's body) or the "body" (of the reply's)
+    cut                  close after so many bytes of the reply's body
+    reset                the same, with a TCP reset; without bytes: at once
+    lose                 pass the request on, and close instead of answering
+"""
+
+import json
+import re
+import select
+import socket
+import socketserver
+import struct
+import sys
+import threading
+import time
+
+CHUNK = 256 * 1024
+
+
+class Gone(Exception):
+    """One of the two sides has closed the connection."""
+
+
+class State:
+    def __init__(self, host, port):
+        self.upstream = (host, port)
+        self.lock = threading.Lock()
+        self.clear()
+
+    def clear(self):
+        with self.lock:
+            self.rules = []
+            self.requests = []
+        self.release()
+
+    def release(self):
+        with self.lock:
+            before = getattr(self, "released", None)
+            self.released = threading.Event()
+            self.stalled = 0
+        if before:
+            before.set()
+
+    def choose(self, request):
+        """Note the request; return the rule for it, if any."""
+        with self.lock:
+            self.requests.append(request)
+            for rule in self.rules:
+                if not re.search(rule.get("method", ""), request["method"]) \
+                        or not re.search(rule.get("target", ""),
+                                         request["target"]):
+                    continue
+                if rule["skip"] > 0:
+                    rule["skip"] -= 1
+                    continue
+                if rule["times"] == 1:
+                    self.rules.remove(rule)
+                elif rule["times"] > 1:
+                    rule["times"] -= 1
+                request["action"] = rule["action"]
+                return rule
+        return {"action": "pass"}
+
+    def control(self, message):
+        do = message.pop("do")
+        if do == "rule":
+            with self.lock:
+                self.rules.append({"skip": 0, "times": 1, **message})
+        elif do == "release":
+            self.release()
+        elif do == "clear":
+            self.clear()
+        elif do == "state":
+            with self.lock:
+                return {"stalled": self.stalled,
+                        "requests": list(self.requests)}
+        else:
+            raise ValueError(f"unknown command {do}")
+        return {}
+
+
+class Side:
+    """One of the two connections, with what was read ahead."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+
+    def more(self):
+        try:
+            data = self.connection.recv(CHUNK)
+        except OSError:
+            raise Gone
+        if not data:
+            raise Gone
+        self.buffer += data
+
+    def head(self):
+        """The next message's first line and headers, as they came."""
+        while b"\r\n\r\n" not in self.buffer:
+            self.more()
+        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+        return head
+
+    def line(self):
+        while b"\r\n" not in self.buffer:
+            self.more()
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        return line
+
+    def some(self, most):
+        if not self.buffer:
+            self.more()
+        data, self.buffer = self.buffer[:most], self.buffer[most:]
+        return data
+
+    def send(self, data):
+        try:
+            self.connection.sendall(data)
+        except OSError:
+            raise Gone
+
+    def is_gone(self):
+        """Has the other end closed?  Only asked while it has nothing to say."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        try:
+            return bool(readable) and \
+                not self.connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def reset(self):
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                   struct.pack("ii", 1, 0))
+
+
+def headers_of(head):
+    headers = {}
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        headers[name.strip().lower().decode()] = value.strip().decode("latin-1")
+    return headers
+
+
+class Client(socketserver.BaseRequestHandler):
+    """One connection of a client, with its own one to the server."""
+
+    def handle(self):
+        self.state = self.server.state
+        self.client = Side(self.request)
+        self.upstream = None
+        try:
+            while self.exchange():
+                pass
+        except Gone:
+            pass
+        finally:
+            if self.upstream:
+                self.upstream.connection.close()
+
+    def exchange(self):
+        """One request and its reply.  False: close the connection."""
+        head = self.client.head()
+        method, target = head.split(b"\r\n", 1)[0].decode().split(" ")[:2]
+        headers = headers_of(head)
+        scope = re.search(r"Credential=[^/]*/\d+/([^/]*)/",
+                          headers.get("authorization", ""))
+        rule = self.state.choose({
+            "method": method, "target": target, "action": "pass",
+            "range": headers.get("range"), "date": headers.get("x-amz-date"),
+            "region": scope and scope.group(1), "at": time.time()})
+        action, at = rule["action"], rule.get("at")
+        limit = rule.get("bytes", 0)
+        length = int(headers.get("content-length", 0))
+
+        if action == "reset" and "bytes" not in rule:
+            self.client.reset()
+            return False
+        if action == "stall" and at == "request":
+            self.stall()
+        if headers.get("expect", "").lower() == "100-continue":
+            self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = b"\r\n".join(line for line in head.split(b"\r\n")
+                                if not line.lower().startswith(b"expect:"))
+        forward = action != "reply" or rule.get("forward")
+        if forward:
+            self.connect()
+            self.upstream.send(head + b"\r\n\r\n")
+        moved = 0
+        while moved < length:
+            if action == "stall" and at == "upload" and moved >= limit:
+                self.stall()
+                action = "pass"
+            data = self.client.some(length - moved)
+            moved += len(data)
+            if forward:
+                self.upstream.send(data)
+        if not forward:
+            self.reply(rule, method)
+            return True
+
+        head = self.upstream.head()
+        if action == "lose":
+            return False
+        if action == "reply":
+            self.body(head, method, lambda data: None)
+            self.reply(rule, method)
+            return True
+        self.client.send(head + b"\r\n\r\n")
+        sent = 0
+
+        def pass_on(data):
+            nonlocal sent, action
+            while data:
+                room = limit - sent
+                if action in ("cut", "reset", "stall") and len(data) > room:
+                    if room > 0:
+                        self.client.send(data[:room])
+                    sent, data = limit, data[max(room, 0):]
+                    if action == "reset":
+                        self.client.reset()
+                    if action != "stall":
+                        raise Gone
+                    self.stall()
+                    action = "pass"
+                self.client.send(data)
+                sent += len(data)
+                data = b""
+
+        self.body(head, method, pass_on)
+        return headers_of(head).get("connection", "").lower() != "close"
+
+    def connect(self):
+        if self.upstream is None:
+            self.upstream = Side(socket.create_connection(self.state.upstream))
+
+    def body(self, head, method, pass_on):
+        """Read the reply's body from the server, piece by piece."""
+        status = int(head.split(b" ")[1])
+        headers = headers_of(head)
+        if method == "HEAD" or status in (204, 304):
+            return
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            while True:
+                line = self.upstream.line()
+                left = int(line.split(b";")[0], 16) + 2
+                pass_on(line + b"\r\n")
+                last = left == 2
+                while left:
+                    data = self.upstream.some(left)
+                    left -= len(data)
+                    pass_on(data)
+                if last:
+                    return
+        left = int(headers.get("content-length", 0))
+        while left:
+            data = self.upstream.some(min(left, CHUNK))
+            left -= len(data)
+            pass_on(data)
+
+    def reply(self, rule, method):
+        body = rule.get("body", "").encode()
+        lines = [f"HTTP/1.1 {rule.get('status', 500)} Fault",
+                 f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}"
+                  for name, value in rule.get("headers", {}).items()]
+        self.client.send("\r\n".join(lines).encode() + b"\r\n\r\n"
+                         + (b"" if method == "HEAD" else body))
+
+    def stall(self):
+        with self.state.lock:
+            released = self.state.released
+            self.state.stalled += 1
+        while not released.wait(0.05):
+            # More of an upload may be there: then it is too early to tell.
+            if self.client.is_gone():
+                with self.state.lock:
+                    if released is self.state.released:
+                        self.state.stalled -= 1
+                raise Gone
+
+
+class Control(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            answer = self.server.state.control(json.loads(line))
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, handler, state):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.state = state
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def main():
+    if len(sys.argv) != 2 or ":" not in sys.argv[1]:
+        sys.exit("usage: fault_proxy.py HOST:PORT")
+    host, port = sys.argv[1].rsplit(":", 1)
+    state = State(host, int(port))
+    servers = [Server(Client, state), Server(Control, state)]
+    print(*(server.server_address[1] for server in servers), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
