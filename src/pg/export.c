@@ -80,7 +80,7 @@ typedef struct StediExport
 	DestReceiver receiver;		/* first: the executor sees only this */
 
 	/* what was asked for */
-	const char *source;			/* relation or query, for the manifest */
+	const char *source;			/* relation, or "query": its text may name people */
 	StediFormat format;
 	StediCompression compression;
 	int64		max_file_size;	/* -1: none */
@@ -133,6 +133,7 @@ static void write_small(StediExport *export, const char *name, const char *type,
 static void write_manifest(StediExport *export, const StediManifest *previous);
 static char *snapshot_document(char **rules);
 static void remove_replaced(StediExport *export, const StediManifest *previous);
+static void log_run(StediExport *export);
 static void take_back(StediExport *export);
 static void delete_name(StediExport *export, const char *name, bool must);
 static char *target_key(StediExport *export, const char *name);
@@ -166,7 +167,7 @@ stedi_export_query(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be NULL")));
 	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	export_query(fcinfo, query, query);
+	export_query(fcinfo, query, "query");
 	return (Datum) 0;
 }
 
@@ -209,6 +210,7 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	if (has_previous && export->mode == MODE_OVERWRITE)
 		remove_replaced(export, &previous);
 	stedi_manifest_free(&previous);
+	log_run(export);
 	SPI_finish();
 	put_results(fcinfo, export);
 	stedi_lake_close(export->lake);
@@ -751,6 +753,33 @@ remove_replaced(StediExport *export, const StediManifest *previous)
 {
 	for (size_t i = 0; i < previous->n_objects; i++)
 		delete_name(export, previous->objects[i].key, false);
+}
+
+/* Enter the export into stedi.export_run, and those it has taken the place of. */
+static void
+log_run(StediExport *export)
+{
+	static const char *const command =
+		"WITH replaced AS ("
+		"  UPDATE stedi.export_run SET replaced_at = now()"
+		"  WHERE $7 AND uri = $3 AND replaced_at IS NULL"
+		" )"
+		" INSERT INTO stedi.export_run (run_id, source, uri, files, rows, bytes)"
+		" VALUES ($1, $2, $3, $4, $5, $6)";
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID, INT8OID, BOOLOID};
+	Datum		values[lengthof(types)];
+	StediIdentity self = stedi_become_owner();
+
+	values[0] = CStringGetTextDatum(export->run_id);
+	values[1] = CStringGetTextDatum(export->source);
+	values[2] = CStringGetTextDatum(stedi_lake_uri(export->lake, export->lake->uri.key));
+	values[3] = Int32GetDatum(list_length(export->files));
+	values[4] = Int64GetDatum(export->rows);
+	values[5] = Int64GetDatum(export->bytes);
+	values[6] = BoolGetDatum(export->mode == MODE_OVERWRITE);
+	if (SPI_execute_with_args(command, lengthof(types), types, values, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not log the export");
+	stedi_become_self(self);
 }
 
 /*

@@ -1,5 +1,26 @@
 -- Writing rows back to the lake.
 
+CREATE TABLE stedi.export_run (
+	run_id text PRIMARY KEY,
+	source text NOT NULL,
+	uri text NOT NULL,
+	files integer NOT NULL,
+	rows bigint NOT NULL,
+	bytes bigint NOT NULL,
+	exported_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	replaced_at timestamptz
+);
+COMMENT ON TABLE stedi.export_run IS 'exports that were finished';
+COMMENT ON COLUMN stedi.export_run.run_id IS 'part of the names of its files, and in its manifest';
+COMMENT ON COLUMN stedi.export_run.source IS 'table or view that was exported, or query';
+COMMENT ON COLUMN stedi.export_run.uri IS 'prefix that the files were written under';
+COMMENT ON COLUMN stedi.export_run.files IS 'data files written';
+COMMENT ON COLUMN stedi.export_run.rows IS 'rows written';
+COMMENT ON COLUMN stedi.export_run.bytes IS 'bytes as stored';
+COMMENT ON COLUMN stedi.export_run.exported_at IS 'when';
+COMMENT ON COLUMN stedi.export_run.replaced_at IS 'when an export to the same place removed its files';
+SELECT pg_catalog.pg_extension_config_dump('stedi.export_run', '');
+
 CREATE TYPE stedi.export_result AS (
 	uri text,
 	rows bigint,

@@ -29,7 +29,7 @@ sub zone_counts
 }
 
 # Invented data with all the defects of real data, and their true number.
-my $landing = tempdir();
+my $landing = scratch_dir();
 my $truth = make_landing($landing);
 $s3->sync($landing, key('made/'));
 one('SELECT stedi.attach(' . quote(uri('made')) . ')');

@@ -21,7 +21,7 @@ my %table = (
 
 my $node = lake_node('framing');
 my $s3 = StediS3->new;
-my $clean = tempdir();
+my $clean = scratch_dir();
 my $truth = make_landing($clean, '--clean');
 my $total = 0;
 $total += $_->{records} for values %{ $truth->{kinds} };
@@ -57,7 +57,7 @@ one("CREATE TABLE lines_$_ AS SELECT $table{$_} FROM stedi.${_}_landing") for ke
 
 for my $mode (qw(concat comma array gzip crlf))
 {
-	my $dir = tempdir();
+	my $dir = scratch_dir();
 	reframe($mode, $clean, $dir);
 	$s3->sync($dir, key("$mode/"));
 	is(load_from($mode, ''), "\n$total|0|", "$mode: all records, no rejects");
@@ -74,7 +74,7 @@ for my $mode (qw(lines array gzip))
 }
 
 # The last record of the last object of each kind is cut.
-my $cut = tempdir();
+my $cut = scratch_dir();
 reframe('cut', $clean, $cut);
 $s3->sync($cut, key('cut/'));
 my $rest = $total - 3;

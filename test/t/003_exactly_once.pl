@@ -19,7 +19,7 @@ my $proxy = StediProxy->new;
 
 sub one { return $node->safe_psql('postgres', $_[0]) }
 
-my $landing = tempdir();
+my $landing = scratch_dir();
 my $truth = make_landing($landing, '--clean');
 my $kind = $truth->{kinds}{accelerometer};
 $s3->sync($landing, key('lake/'));

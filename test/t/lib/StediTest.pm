@@ -21,7 +21,7 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   lake_node lake_endpoint need_s3 bucket key uri literal_uri quote
   sql_error is_error session start_query finish_query backend_pid
-  make_landing reframe remote_fds wait_until
+  scratch_dir make_landing reframe remote_fds wait_until
 );
 
 my @variables = map { "STEDI_S3_$_" } qw(
@@ -190,6 +190,8 @@ sub wait_until
 	}
 	return 1;
 }
+
+sub scratch_dir { return PostgreSQL::Test::Utils::tempdir() }
 
 # Made-up landing data below a directory; returns the generator's summary.
 sub make_landing
