@@ -30,7 +30,7 @@ SQL_PARTS = begin server source object reject landing json ingest export \
 	pseudonym policy \
 	customer_trusted accelerometer_trusted customers_curated \
 	device_owner step_trainer_trusted machine_learning_curated \
-	refresh run status privileges
+	refresh forget run status privileges
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
 REGRESS = extension server uri read_json load landing reject ledger zones \

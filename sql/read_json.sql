@@ -35,7 +35,6 @@ SELECT * FROM pg_temp.records('{}');
 SELECT * FROM pg_temp.records('{"s":"\u00e9\ud83d\ude00\"\\\/\b\f\n\r\t","n":-1.50e+2,"big":123456789012345678901234567890,"t":true,"f":false,"z":null,"o":{"k":[]},"a":1,"a":2}');
 
 -- Gzip is told by the content, not by the name; also when there is more than one member.
-COPY (SELECT 1 WHERE false) TO PROGRAM 'cat';
 CREATE PROCEDURE pg_temp.gzip(path text, VARIADIC contents text[]) LANGUAGE plpgsql AS $$
 DECLARE
 	content text;
@@ -55,10 +54,10 @@ SELECT record_no, byte_offset, value FROM stedi.read_json(regress.uri('read_json
 CALL regress.put('read_json/plain.json.gz', '{"a":1}');
 SELECT record_no, byte_offset, value FROM stedi.read_json(regress.uri('read_json/plain.json.gz'));
 SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L, compression => ''gzip'')', regress.uri('read_json/plain.json.gz')));
-SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L, compression => ''none'')', regress.uri('read_json/gz.json')));
+SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L, compression => ''none'')', regress.uri('read_json/gz.json'))) LIMIT 1;
 -- cut off in the middle
 CALL regress.put_bytes('read_json/cut.gz', substring(pg_read_binary_file(regress.base() || 'read_json/gz.json') FOR 20));
-SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L)', regress.uri('read_json/cut.gz')));
+SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L)', regress.uri('read_json/cut.gz'))) LIMIT 1;
 
 -- Several objects, in order, each with numbers of its own.
 CALL regress.make_directory('read_json/many');
@@ -84,9 +83,8 @@ SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L)', regress.
 SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L, on_error => ''reject'')', regress.uri('read_json/bad.json')));
 SELECT * FROM regress.error(format('SELECT * FROM stedi.read_json(%L, compression => ''bzip2'')', regress.uri('read_json/bad.json')));
 
--- NULL arguments.
+-- No URI, no records.
 SELECT count(*) FROM stedi.read_json(NULL::text);
-SELECT count(*) FROM stedi.read_json(regress.uri('read_json/bad.json'), on_error => NULL);
 
 --
 -- As rows.

@@ -304,11 +304,10 @@ read_record(StediJsonReader *reader, StediJsonRecord *record, StediStatus *statu
 		to = stedi_json_parse_record(parser, from);
 	else
 	{
-		/* let the parser see one byte too many at most */
-		char	   *guard = reader->data + reader->start + limit + 1;
+		/* let the parser see no more than a record may have */
+		char	   *guard = reader->data + reader->start + limit;
 		char		saved = *guard;
 
-		available = limit + 1;
 		*guard = '\0';
 		to = stedi_json_parse_record(parser, from);
 		*guard = saved;
@@ -320,7 +319,7 @@ read_record(StediJsonReader *reader, StediJsonRecord *record, StediStatus *statu
 		return STEDI_JSON_FAILED;
 	}
 
-	if (to != NULL && (size_t) (to - from) <= limit)
+	if (to != NULL)
 	{
 		record->byte_offset = reader->base + reader->start;
 		record->byte_length = record->length = (size_t) (to - from);
@@ -336,8 +335,8 @@ read_record(StediJsonReader *reader, StediJsonRecord *record, StediStatus *statu
 		return emit(reader, STEDI_JSON_RECORD, 0, record, status);
 	}
 
-	noticed = (size_t) ((to != NULL ? to : parser->stop) - from);
-	if (noticed >= limit && available > limit)
+	noticed = (size_t) (parser->stop - from);
+	if (noticed == limit && available > limit)
 		return skip_from(reader, STEDI_JSON_FAULT_SIZE, "record is too large",
 						 reader->start + limit, record, status);
 	if (noticed < available)

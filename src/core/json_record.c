@@ -526,7 +526,6 @@ set_hint(StediJsonHint *hint, const char *text, size_t length, int column)
 	char		word[STEDI_JSON_HINT_BYTES] = {0};
 	char		mask[STEDI_JSON_HINT_BYTES] = {0};
 
-	hint->length = 0;
 	if (length > STEDI_JSON_HINT_BYTES)
 		return;
 	memcpy(word, text, length);

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/elog.h"
 
@@ -62,13 +63,30 @@ stedi_fault_sqlstate(StediJsonFault fault)
 	return ERRCODE_INVALID_JSON_TEXT;
 }
 
+/* What came from the network need not be valid UTF-8; a message has to be. */
+static const char *
+valid_text(const char *text)
+{
+	char	   *copy;
+
+	if (pg_verifymbstr(text, strlen(text), true))
+		return text;
+	copy = pstrdup(text);
+	for (char *p = copy; *p; p++)
+	{
+		if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+	}
+	return copy;
+}
+
 void
 stedi_report(const StediStatus *status)
 {
 	ereport(ERROR,
 			(errcode(stedi_sqlstate(status->code)),
-			 errmsg("%s", status->message),
-			 status->detail[0] ? errdetail("%s", status->detail) : 0,
+			 errmsg("%s", valid_text(status->message)),
+			 status->detail[0] ? errdetail("%s", valid_text(status->detail)) : 0,
 			 status->hint[0] ? errhint("%s", status->hint) : 0));
 }
 
@@ -76,6 +94,6 @@ char *
 stedi_status_line(const StediStatus *status)
 {
 	if (status->detail[0] == '\0')
-		return pstrdup(status->message);
-	return psprintf("%s (%s)", status->message, status->detail);
+		return pstrdup(valid_text(status->message));
+	return psprintf("%s (%s)", valid_text(status->message), valid_text(status->detail));
 }

@@ -33,6 +33,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "pg/erasure.h"
 #include "pg/error.h"
 #include "pg/ingest.h"
 #include "pg/insert.h"
@@ -66,6 +67,7 @@ typedef struct LoadState
 	Relation	rel;
 	StediRowBuilder *builder;
 	StediInserter *inserter;
+	StediErasures *erasures;	/* NULL: nobody was forgotten */
 	MemoryContext object_context;	/* reset for each object */
 	MemoryContext row_context;	/* reset for each record */
 
@@ -114,7 +116,7 @@ static int64 execute_delete(LoadState *state, const StediExtent *extent, const c
 static StediExtent loaded_extent(LoadState *state, int64 rows);
 static bool load_records(LoadState *state, InFlight *entry, int32 object_id,
 						 StediOutcome *outcome);
-static bool note_reject(LoadState *state, int32 object_id, const StediReject *reject,
+static bool note_reject(LoadState *state, int32 object_id, StediReject *reject,
 						StediOutcome *outcome);
 static bool object_lost(LoadState *state, const StediStatus *status, StediOutcome *outcome);
 static void show_progress(LoadState *state, const StediScan *scan, const StediOutcome *outcome);
@@ -360,6 +362,7 @@ open_target(LoadState *state)
 	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : ShareUpdateExclusiveLock);
 	state->builder = stedi_row_builder_create(RelationGetDescr(state->rel), state->rel, job->aliases);
 	state->inserter = stedi_inserter_create(state->rel, job->on_error != STEDI_ON_ERROR_STOP);
+	state->erasures = stedi_erasures_load(RelationGetDescr(state->rel));
 }
 
 /* Start gets until the window is full or the job's bounds are reached. */
@@ -513,13 +516,13 @@ load_object(LoadState *state, InFlight *entry)
 		stedi_get_close(entry->get);
 	entry->get = NULL;
 	if (!loaded)
-		outcome.loaded = 0;
+		outcome.loaded = outcome.erased = 0;
 	outcome.status = !loaded ? "failed" : outcome.rejected > 0 ? "partial" : "loaded";
 	outcome.elapsed = GetCurrentTimestamp() - started;
 	if (!job->dry_run)
 	{
 		StediLedgerResult result = {
-			outcome.status, outcome.loaded, outcome.rejected, outcome.bytes, outcome.elapsed,
+			outcome.status, outcome.loaded, outcome.rejected, outcome.erased, outcome.bytes, outcome.elapsed,
 			outcome.first_error, loaded_extent(state, outcome.loaded)
 		};
 
@@ -674,6 +677,13 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 
 		old = MemoryContextSwitchTo(state->row_context);
 		good = stedi_row_build(state->builder, &record, values, nulls, &error);
+		if (good && stedi_erased_row(state->erasures, values, nulls))
+		{
+			outcome->erased++;
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(state->row_context);
+			continue;
+		}
 		if (good && record_id >= 0)
 		{
 			values[record_id] = Int64GetDatum((int64) object_id << 32 | record.record_no);
@@ -707,7 +717,7 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 
 /* False: too many, the object is not to be loaded. */
 static bool
-note_reject(LoadState *state, int32 object_id, const StediReject *reject, StediOutcome *outcome)
+note_reject(LoadState *state, int32 object_id, StediReject *reject, StediOutcome *outcome)
 {
 	const StediJob *job = state->job;
 	MemoryContext old;
@@ -741,6 +751,8 @@ note_reject(LoadState *state, int32 object_id, const StediReject *reject, StediO
 	if (!job->dry_run)
 	{
 		old = MemoryContextSwitchTo(state->row_context);
+		if (stedi_erased_text(state->erasures, reject->raw, reject->raw_length))
+			reject->raw_length = 0;
 		stedi_ledger_reject(object_id, reject);
 		MemoryContextSwitchTo(old);
 	}

@@ -27,6 +27,7 @@ typedef struct StediOutcome
 	int64		parsed;
 	int64		loaded;
 	int64		rejected;
+	int64		erased;			/* of people who were forgotten */
 	int64		bytes;			/* decompressed */
 	const char *first_error;	/* or NULL */
 	int64		elapsed;		/* microseconds */

@@ -23,7 +23,7 @@
 #include "pg/lake.h"
 #include "pg/ledger.h"
 
-#define MAX_ARGS 10
+#define MAX_ARGS 11
 
 /* A statement whose plan is kept for the session. */
 typedef struct LedgerStatement
@@ -76,10 +76,11 @@ static LedgerStatement supersede_statement = {
 static LedgerStatement finish_statement = {
 	"UPDATE stedi.object"
 	" SET status = $2, rows = $3, rejects = $4, bytes = $5, elapsed = $6, error = $7,"
-	"  filenode = $8, first_block = $9, last_block = $10"
+	"  filenode = $8, first_block = $9, last_block = $10, erased = $11"
 	" WHERE object_id = $1",
-	SPI_OK_UPDATE, 10,
-	{INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, INTERVALOID, TEXTOID, OIDOID, INT8OID, INT8OID}, NULL
+	SPI_OK_UPDATE, 11,
+	{INT4OID, TEXTOID, INT8OID, INT8OID, INT8OID, INTERVALOID, TEXTOID, OIDOID, INT8OID, INT8OID, INT8OID},
+	NULL
 };
 
 static LedgerStatement reject_statement = {
@@ -250,8 +251,8 @@ void
 stedi_ledger_finish(int32 object_id, const StediLedgerResult *result)
 {
 	Interval	elapsed = {0};
-	Datum		values[10];
-	char		nulls[] = "          ";
+	Datum		values[11];
+	char		nulls[] = "           ";
 
 	elapsed.time = result->elapsed;
 	values[0] = Int32GetDatum(object_id);
@@ -264,6 +265,7 @@ stedi_ledger_finish(int32 object_id, const StediLedgerResult *result)
 	values[7] = ObjectIdGetDatum(result->extent.filenode);
 	values[8] = Int64GetDatum(result->extent.first_block);
 	values[9] = Int64GetDatum(result->extent.last_block);
+	values[10] = Int64GetDatum(result->erased);
 	if (!OidIsValid(result->extent.filenode))
 		nulls[7] = nulls[8] = nulls[9] = 'n';
 	execute(&finish_statement, values, nulls);

@@ -53,6 +53,7 @@ typedef struct StediLedgerResult
 	const char *status;			/* loaded, partial, failed */
 	int64		rows;
 	int64		rejects;
+	int64		erased;			/* records of people who were forgotten */
 	int64		bytes;
 	int64		elapsed;		/* microseconds */
 	const char *error;			/* or NULL */

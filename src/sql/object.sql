@@ -16,6 +16,7 @@ CREATE TABLE stedi.object (
 		CHECK (status IN ('loading', 'loaded', 'partial', 'failed', 'replaced', 'removed')),
 	rows bigint NOT NULL DEFAULT 0,
 	rejects bigint NOT NULL DEFAULT 0,
+	erased bigint NOT NULL DEFAULT 0,
 	bytes bigint NOT NULL DEFAULT 0,
 	tried_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	elapsed interval,
@@ -40,6 +41,7 @@ COMMENT ON COLUMN stedi.object.status IS
 	'loaded; partial: with rejects; failed: nothing of it was loaded, it is tried again; replaced: a newer version took its place; removed: its rows were removed';
 COMMENT ON COLUMN stedi.object.rows IS 'records loaded';
 COMMENT ON COLUMN stedi.object.rejects IS 'damaged regions and bad records';
+COMMENT ON COLUMN stedi.object.erased IS 'records of people who were forgotten, not counted in rows';
 COMMENT ON COLUMN stedi.object.bytes IS 'bytes of JSON after decompression';
 COMMENT ON COLUMN stedi.object.tried_at IS 'when it was last loaded or tried';
 COMMENT ON COLUMN stedi.object.elapsed IS 'how long that took';

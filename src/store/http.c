@@ -54,6 +54,7 @@ struct StediHttp
 	StediHttpTransfer *first;	/* queued and running, in the order of their start */
 	StediHttpTransfer *last;
 	int64_t		timer_at;		/* when libcurl wants to run; -1: not before an event */
+	int64_t		start_at;		/* when the next delayed transfer is due; INT64_MAX: none */
 	int64_t		asked_at;		/* when the waiter was asked last */
 	bool		head_came;		/* in the current call of libcurl */
 
@@ -395,13 +396,20 @@ start_due(StediHttp *http)
 	for (transfer = http->first; transfer != NULL; transfer = transfer->next)
 		under_way += transfer->may_queue && transfer->easy != NULL;
 
+	/* one that is due but queues starts when another ends: that wakes us */
+	http->start_at = INT64_MAX;
 	transfer = http->first;
 	while (transfer != NULL)
 	{
 		StediHttpTransfer *next = transfer->next;
 
-		if (transfer->easy == NULL && transfer->start_at <= now &&
-			(!transfer->may_queue || under_way < http->max_connections))
+		if (transfer->easy == NULL && transfer->start_at > now)
+		{
+			if (transfer->start_at < http->start_at)
+				http->start_at = transfer->start_at;
+		}
+		else if (transfer->easy == NULL &&
+				 (!transfer->may_queue || under_way < http->max_connections))
 		{
 			under_way += transfer->may_queue;
 			began = true;
@@ -558,22 +566,18 @@ check_idle(StediHttp *http)
 static long
 next_timeout(const StediHttp *http)
 {
-	int64_t		now = now_ms();
-	int64_t		timeout = http->timer_at >= 0 ? http->timer_at - now : INT64_MAX;
+	int64_t		at = http->start_at;
+	int64_t		timeout;
 
+	if (http->timer_at >= 0 && http->timer_at < at)
+		at = http->timer_at;
+	timeout = at < INT64_MAX ? at - now_ms() : INT64_MAX;
 	for (StediHttpTransfer *transfer = http->first; transfer != NULL; transfer = transfer->next)
 	{
-		int64_t		left = INT64_MAX;
+		int64_t		left = transfer->moved_at + http->idle_timeout_ms - http->clock;
 
-		if (transfer->easy == NULL)
-		{
-			/* one that is due queues for a connection, which wakes us */
-			if (transfer->start_at > now)
-				left = transfer->start_at - now;
-		}
-		else if (transfer->connected && !transfer->paused && http->idle_timeout_ms > 0)
-			left = transfer->moved_at + http->idle_timeout_ms - http->clock;
-		if (left < timeout)
+		if (transfer->easy != NULL && transfer->connected && !transfer->paused &&
+			http->idle_timeout_ms > 0 && left < timeout)
 			timeout = left;
 	}
 	if (timeout == INT64_MAX)

@@ -632,7 +632,8 @@ set_reply_failure(S3Request *request)
 			set_credentials(request);
 			break;
 		case STEDI_NOT_FOUND:
-			stedi_status_set(status, kind, "%s does not exist", what);
+			stedi_status_set(status, kind, strcmp(code, "NoSuchUpload") == 0 ?
+							 "the upload of %s no longer exists" : "%s does not exist", what);
 			break;
 		case STEDI_CHANGED:
 			stedi_status_set(status, kind, "%s has changed since it was listed", what);

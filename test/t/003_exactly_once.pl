@@ -117,14 +117,14 @@ my $line = qq({"user":"big","x":1}\n);
 $s3->put(key($name), $line x 100_000);
 $proxy->clear;
 $proxy->rule(method => 'GET', target => 'zz[.]json', action => 'stall', at => 'body', bytes => 500_000);
-$proxy->rule(method => 'GET', target => 'zz[.]json', times => 1, action => 'stall', at => 'request');
+$proxy->rule(method => 'GET', target => 'zz[.]json', times => 0, action => 'stall', at => 'request');
 $reader = session($node);
 start_query($reader, "SET stedi.idle_timeout = '1s'; "
 	  . q{SELECT status, rows_loaded, first_error FROM stedi.ingest('accelerometer')});
 ok(wait_until('second request', sub { $proxy->requests(qr/GET/, qr/zz[.]json/) == 2 }),
 	'the rest of the object is asked for again');
 $s3->put(key($name), qq({"user":"big","x":2}\n) x 100_000);
-$proxy->release;
+$proxy->clear;
 ($outcome) = finish_query($reader);
 $reader->quit;
 like($outcome, qr/^failed\|0\|.*changed since it was listed/, 'two versions are never mixed');

@@ -1,0 +1,513 @@
+/*
+ * test_store_s3_data.c
+ *		How the S3 store reads and writes objects when the server misbehaves:
+ *		bodies that are cut, hang or change, replies that are lost.
+ */
+#include "core/bytes.h"
+#include "s3_fixture.h"
+#include "tap.h"
+
+#define BODY_SIZE	300000
+
+static char body[BODY_SIZE];
+
+static const StediObject the_object = {.key = "the/key",.etag = ETAG,.size = BODY_SIZE};
+
+/* Send bytes from..to of the object, of which the head promises all. */
+static bool
+send_body(int fd, size_t from, size_t to, const char *etag)
+{
+	char		head[512];
+
+	if (from == 0)
+		snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nETag: \"%s\"\r\nContent-Length: %d\r\n\r\n",
+				 etag, BODY_SIZE);
+	else
+		snprintf(head, sizeof(head), "HTTP/1.1 206 Partial\r\nETag: \"%s\"\r\nContent-Length: %zu\r\n"
+				 "Content-Range: bytes %zu-%d/%d\r\n\r\n",
+				 etag, BODY_SIZE - from, from, BODY_SIZE - 1, BODY_SIZE);
+	send_text(fd, head);
+	send_all(fd, body + from, to - from);
+	return to == BODY_SIZE;
+}
+
+/* Where the request's range begins; 0 without one. */
+static size_t
+range_start(const Request *request)
+{
+	const char *range = strcasestr(request->text, "range: bytes=");
+
+	return range != NULL ? strtoul(range + strlen("range: bytes="), NULL, 10) : 0;
+}
+
+/* Read the object: STEDI_OK if every byte is right. */
+static StediCode
+read_object(StediStore *store, StediStatus *status)
+{
+	StediGet   *get = stedi_store_get(store, &the_object, status);
+	char		buffer[10000];
+	size_t		total = 0;
+	bool		same = true;
+	ssize_t		got;
+
+	while ((got = stedi_get_read(get, buffer, sizeof(buffer), status)) > 0)
+	{
+		same = same && total + (size_t) got <= BODY_SIZE &&
+			memcmp(buffer, body + total, (size_t) got) == 0;
+		total += (size_t) got;
+	}
+	stedi_get_close(get);
+	if (got < 0)
+		return status->code;
+	return same && total == BODY_SIZE ? STEDI_OK : STEDI_IO;
+}
+
+/* Put length bytes; on failure abort. */
+static StediCode
+put_object(StediStore *store, size_t length, char **etag, StediStatus *status)
+{
+	StediPut   *put = stedi_store_put(store, "the/key", NULL, status);
+	char	   *data = calloc(1, length + 1);
+	bool		done = stedi_put_write(put, data, length, status) &&
+		stedi_put_commit(put, etag, status);
+
+	free(data);
+	if (done)
+		stedi_put_close(put);
+	else
+		stedi_put_abort(put, 2000);
+	return done ? STEDI_OK : status->code;
+}
+
+/*
+ * Reading.
+ */
+static bool
+cut_three_times(int fd, const Request *request)
+{
+	size_t		from = range_start(request);
+	size_t		to = request->number <= 3 ? from + 70000 : BODY_SIZE;
+
+	return send_body(fd, from, to, ETAG);
+}
+
+static bool
+cut_then_from_the_beginning(int fd, const Request *request)
+{
+	return send_body(fd, 0, request->number == 1 ? 70001 : BODY_SIZE, ETAG);
+}
+
+static bool
+cut_then_changed(int fd, const Request *request)
+{
+	if (request->number == 1)
+		return send_body(fd, 0, 100000, ETAG);
+	return reply_error(fd, "412 Precondition Failed", "", "PreconditionFailed");
+}
+
+static bool
+cut_then_other_etag(int fd, const Request *request)
+{
+	if (request->number == 1)
+		return send_body(fd, 0, 100000, ETAG);
+	return send_body(fd, range_start(request), BODY_SIZE, "someothertag");
+}
+
+static bool
+cut_then_wrong_range(int fd, const Request *request)
+{
+	if (request->number == 1)
+		return send_body(fd, 0, 100000, ETAG);
+	return send_body(fd, range_start(request) + 1, BODY_SIZE, ETAG);
+}
+
+static bool
+always_cut(int fd, const Request *request)
+{
+	size_t		from = range_start(request);
+
+	return send_body(fd, from, from < 100000 ? 100000 : from, ETAG);
+}
+
+static bool
+wrong_length(int fd, const Request *request)
+{
+	(void) request;
+	return reply(fd, "200 OK", "", "short");
+}
+
+static bool
+short_without_length(int fd, const Request *request)
+{
+	(void) request;
+	send_text(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n");
+	return true;
+}
+
+static bool
+long_without_length(int fd, const Request *request)
+{
+	(void) request;
+	send_text(fd, "HTTP/1.1 200 OK\r\n\r\n");
+	send_all(fd, body, BODY_SIZE);
+	send_text(fd, "more");
+	return false;
+}
+
+static bool
+whole_object(int fd, const Request *request)
+{
+	if (has(request, "list-type=2"))
+		return reply(fd, "200 OK", "", LIST_OF(ENTRY("a"), LAST_PAGE));
+	return send_body(fd, range_start(request), BODY_SIZE, ETAG);
+}
+
+static bool
+hang_in_body(int fd, const Request *request)
+{
+	if (request->number > 1)
+		return send_body(fd, range_start(request), BODY_SIZE, ETAG);
+	send_body(fd, 0, 100000, ETAG);
+	return hang();
+}
+
+static bool
+gone(int fd, const Request *request)
+{
+	(void) request;
+	return reply_error(fd, "404 Not Found", "", "NoSuchKey");
+}
+
+static void
+test_reading(void)
+{
+	StediStatus status = {0};
+	StediStore *store = begin(cut_three_times);
+	StediS3Config config = default_config();
+
+	config.max_attempts = 4;
+	is_int(read_object(store, &status), STEDI_CONNECTION, "a body cut too often is a failure");
+	end(store);
+	store = begin_with(cut_three_times, &config);
+	is_int(read_object(store, &status), STEDI_OK, "a body that is cut is continued");
+	ok(has(&log_of[1], "range: bytes=70000-") && has(&log_of[1], "if-match: \"" ETAG "\"") &&
+	   !has(&log_of[0], "range:"), "with a range of the same version");
+	end(store);
+	store = begin(cut_then_from_the_beginning);
+	is_int(read_object(store, &status), STEDI_OK, "a server that knows no ranges is understood");
+	end(store);
+	store = begin(cut_then_changed);
+	is_int(read_object(store, &status), STEDI_CHANGED, "an object that changes meanwhile is STEDI_CHANGED");
+	end(store);
+	store = begin(cut_then_other_etag);
+	is_int(read_object(store, &status), STEDI_CHANGED, "also when If-Match is ignored");
+	end(store);
+	store = begin(cut_then_wrong_range);
+	is_int(read_object(store, &status), STEDI_PROTOCOL, "another range than asked for is no good");
+	end(store);
+	store = begin(always_cut);
+	ok(read_object(store, &status) == STEDI_CONNECTION && requests() == 3 &&
+	   strstr(status.detail, "object s3://bucket/the/key") != NULL,
+	   "a body that never ends well is a failure that names the object");
+	end(store);
+	store = begin(wrong_length);
+	is_int(read_object(store, &status), STEDI_CORRUPT, "a length that is not the listed one is STEDI_CORRUPT");
+	end(store);
+	store = begin(short_without_length);
+	is_int(read_object(store, &status), STEDI_CORRUPT, "a short body is never a good end");
+	end(store);
+	store = begin(long_without_length);
+	is_int(read_object(store, &status), STEDI_CORRUPT, "nor a long one");
+	end(store);
+	store = begin(gone);
+	ok(read_object(store, &status) == STEDI_NOT_FOUND &&
+	   strcmp(status.message, "object \"s3://bucket/the/key\" does not exist") == 0,
+	   "a missing object is STEDI_NOT_FOUND");
+	end(store);
+}
+
+static void
+test_many_gets(void)
+{
+	StediStatus status = {0};
+	StediS3Config config = default_config();
+	StediStore *store;
+	StediGet   *gets[12];
+	char		buffer[8192];
+	int			good = 0;
+
+	config.max_connections = 3;
+	store = begin_with(whole_object, &config);
+	for (int i = 0; i < 12; i++)
+		gets[i] = stedi_store_get(store, &the_object, &status);
+	is_int(list_all(store, "", &status), 1, "gets opened ahead do not keep a listing out");
+	ok(requests() <= 4, "no more gets than max_connections are under way");
+	/* backwards, so that each one that is read had to queue */
+	for (int i = 11; i >= 0; i--)
+	{
+		size_t		total = 0;
+		ssize_t		got;
+
+		while ((got = stedi_get_read(gets[i], buffer, sizeof(buffer), &status)) > 0 &&
+			   memcmp(buffer, body + total, (size_t) got) == 0)
+			total += (size_t) got;
+		good += got == 0 && total == BODY_SIZE;
+	}
+	is_int(good, 12, "gets can be read in any order");
+	end(store);
+}
+
+static void
+test_slow_reader(void)
+{
+	StediStatus status = {0};
+	StediS3Config config = default_config();
+	StediStore *store;
+	StediGet   *get;
+	char		buffer[BODY_SIZE];
+	size_t		total = 0;
+	ssize_t		got;
+
+	config.idle_timeout_ms = 100;
+	config.max_attempts = 1;
+	store = begin_with(whole_object, &config);
+	get = stedi_store_get(store, &the_object, &status);
+	while ((got = stedi_get_read(get, buffer + total, 10000, &status)) > 0)
+	{
+		total += (size_t) got;
+		if (total < 40000)
+			usleep(200000);
+	}
+	ok(got == 0 && total == BODY_SIZE && memcmp(buffer, body, BODY_SIZE) == 0,
+	   "a reader that takes its time is no time-out");
+	end(store);
+}
+
+static bool
+always_hang(int fd, const Request *request)
+{
+	(void) fd;
+	(void) request;
+	return hang();
+}
+
+static void
+test_hanging(void)
+{
+	StediStatus status = {0};
+	StediS3Config config = default_config();
+	StediStore *store;
+	double		start;
+
+	config.idle_timeout_ms = 200;
+	config.max_attempts = 2;
+	store = begin_with(always_hang, &config);
+	start = seconds();
+	ok(list_all(store, "", &status) == -STEDI_CONNECTION && requests() == 2 &&
+	   seconds() - start >= 0.4 && seconds() - start < 1,
+	   "a server that does not answer is given up in time");
+	end(store);
+
+	store = begin_with(hang_in_body, &config);
+	is_int(read_object(store, &status), STEDI_OK, "a body that stops is continued");
+	end(store);
+
+	store = begin(always_hang);
+	start = seconds();
+	stop_at = start + 0.1;
+	ok(list_all(store, "", &status) == -STEDI_CANCELLED && seconds() - start < 0.2,
+	   "a cancel is immediate while nothing moves");
+	start = seconds();
+	end(store);
+	ok(seconds() - start < 0.1, "and so is closing");
+
+	config = default_config();
+	config.endpoint = "http://192.0.2.1";	/* TEST-NET-1: nobody answers */
+	store = begin_with(always_hang, &config);
+	start = seconds();
+	stop_at = start + 0.1;
+	list_all(store, "", &status);
+	ok((status.code == STEDI_CANCELLED || status.code == STEDI_CONNECTION) &&
+	   seconds() - start < 0.3, "a cancel is immediate while connecting");
+	end(store);
+
+	store = begin(always_hang);
+	stedi_store_get(store, &the_object, &status);
+	stedi_store_list(store, "", &status);
+	stop_at = seconds() + 0.05;
+	ok(stedi_store_head(store, "x", &(StediObject) {0}, &status) == false &&
+	   status.code == STEDI_CANCELLED, "a store with transfers under way can be closed");
+	end(store);
+}
+
+/*
+ * Writing.
+ */
+#define CREATED "<InitiateMultipartUploadResult><UploadId>up/1</UploadId></InitiateMultipartUploadResult>"
+#define COMPLETED "<CompleteMultipartUploadResult><ETag>&quot;done-3&quot;</ETag></CompleteMultipartUploadResult>"
+/* of two parts: echo ETAG ETAG | xxd -r -p | md5sum */
+#define TWO_PARTS "5775d833b6f80e83231f82899ce76c00-2"
+
+/* How a put is answered apart from its end. */
+static bool
+accept_put(int fd, const Request *request)
+{
+	if (is_method(request, "POST") && has(request, "uploads="))
+		return reply(fd, "200 OK", "", CREATED);
+	if (is_method(request, "PUT"))
+		return reply(fd, "200 OK", "ETag: \"" ETAG "\"\r\n", "");
+	if (is_method(request, "DELETE"))
+		return reply(fd, "204 No Content", "", "");
+	return reply(fd, "200 OK", "", COMPLETED);
+}
+
+static bool
+damaged_once(int fd, const Request *request)
+{
+	if (request->number == 1)
+		return reply_error(fd, "400 Bad Request", "", "BadDigest");
+	return accept_put(fd, request);
+}
+
+static int	completions;
+
+static bool
+complete_fails_late_once(int fd, const Request *request)
+{
+	if (is_method(request, "POST") && !has(request, "uploads=") && completions++ == 0)
+		return reply_error(fd, "200 OK", "", "InternalError");
+	return accept_put(fd, request);
+}
+
+static bool
+complete_fails_late(int fd, const Request *request)
+{
+	if (is_method(request, "POST") && !has(request, "uploads="))
+		return reply_error(fd, "200 OK", "", "AccessDenied");
+	return accept_put(fd, request);
+}
+
+static bool
+complete_reply_is_lost(int fd, const Request *request)
+{
+	if (is_method(request, "HEAD"))
+		return reply(fd, "200 OK", "ETag: \"" TWO_PARTS "\"\r\n", "");
+	if (is_method(request, "POST") && !has(request, "uploads="))
+	{
+		if (completions++ == 0)
+			return false;
+		return reply_error(fd, "404 Not Found", "", "NoSuchUpload");
+	}
+	return accept_put(fd, request);
+}
+
+static bool
+part_is_denied(int fd, const Request *request)
+{
+	if (is_method(request, "PUT") && has(request, "partNumber=2"))
+		return reply_error(fd, "403 Forbidden", "", "AccessDenied");
+	return accept_put(fd, request);
+}
+
+static bool
+abort_hangs(int fd, const Request *request)
+{
+	if (is_method(request, "DELETE"))
+		return hang();
+	return accept_put(fd, request);
+}
+
+static void
+test_writing(void)
+{
+	StediStatus status = {0};
+	StediStore *store = begin(accept_put);
+	StediPut   *put;
+	char	   *etag = NULL;
+	char	   *data = calloc(1, PART_SIZE + 1);
+	double		start;
+
+	ok(put_object(store, 1000, &etag, &status) == STEDI_OK && strcmp(etag, ETAG) == 0 &&
+	   requests() == 1 && log_of[0].body_length == 1000 && has(&log_of[0], "content-md5: ") &&
+	   !has(&log_of[0], "Expect"), "a small object is one PUT");
+	free(etag);
+	end(store);
+
+	store = begin(accept_put);
+	ok(put_object(store, PART_SIZE, &etag, &status) == STEDI_OK && requests() == 1,
+	   "an object of just the part size too");
+	free(etag);
+	end(store);
+
+	store = begin(accept_put);
+	ok(put_object(store, 2 * PART_SIZE + 1, &etag, &status) == STEDI_OK &&
+	   strcmp(etag, "done-3") == 0 && count_requests("PUT", "uploadId=up%2F1") == 3 &&
+	   requests() == 5, "a larger one is a multipart upload");
+	free(etag);
+	end(store);
+
+	store = begin(damaged_once);
+	ok(put_object(store, 1000, &etag, &status) == STEDI_OK && requests() == 2,
+	   "a body damaged on the way is sent again");
+	free(etag);
+	end(store);
+
+	completions = 0;
+	store = begin(complete_fails_late_once);
+	ok(put_object(store, PART_SIZE + 1, &etag, &status) == STEDI_OK && completions == 2,
+	   "an error inside a 200 is retried");
+	free(etag);
+	end(store);
+	store = begin(complete_fails_late);
+	ok(put_object(store, PART_SIZE + 1, &etag, &status) == STEDI_DENIED &&
+	   count_requests("DELETE", "uploadId=up%2F1") > 0,
+	   "an error inside a 200 is an error, and the upload is aborted");
+	end(store);
+	completions = 0;
+	store = begin(complete_reply_is_lost);
+	ok(put_object(store, PART_SIZE + 1, &etag, &status) == STEDI_OK && strcmp(etag, TWO_PARTS) == 0,
+	   "a completion whose reply was lost is recognised");
+	free(etag);
+	end(store);
+	store = begin(part_is_denied);
+	ok(put_object(store, 4 * PART_SIZE, &etag, &status) == STEDI_DENIED &&
+	   count_requests("DELETE", "uploadId=up%2F1") > 0, "a part that is refused fails the put");
+	end(store);
+
+	store = begin(abort_hangs);
+	put = stedi_store_put(store, "the/key", NULL, &status);
+	stedi_put_write(put, data, PART_SIZE + 1, &status);
+	start = seconds();
+	waits = 0;
+	ok(!stedi_put_abort(put, 200) && seconds() - start < 0.4 && seconds() - start >= 0.15 &&
+	   waits == 0, "an abort ends in time and without the waiter");
+	end(store);
+
+	store = begin(always_hang);
+	put = stedi_store_put(store, "the/key", NULL, &status);
+	stop_at = seconds() + 0.1;
+	ok(!stedi_put_write(put, data, PART_SIZE + 1, &status) && status.code == STEDI_CANCELLED &&
+	   !stedi_put_abort(put, 100), "an upload begun without a reply may be left over");
+	end(store);
+
+	store = begin(accept_put);
+	put = stedi_store_put(store, "the/key", NULL, &status);
+	stedi_put_write(put, data, PART_SIZE + 1, &status);
+	end(store);
+	ok(true, "a put under way is closed with its store");
+	free(data);
+}
+
+int
+main(void)
+{
+	for (int i = 0; i < BODY_SIZE; i++)
+		body[i] = (char) (i * 7 + i / 251);
+	start_server();
+	test_reading();
+	test_many_gets();
+	test_slow_reader();
+	test_hanging();
+	test_writing();
+	return tap_done();
+}
