@@ -505,8 +505,9 @@ convert_by_input(StediColumn *column, const StediJsonCell *cell, Datum *value, S
 static bool
 call_input(StediColumn *column, char *text, Datum *value, StediRowError *error)
 {
-	ErrorSaveContext escontext = {T_ErrorSaveContext};
+	ErrorSaveContext escontext = {0};
 
+	escontext.type = T_ErrorSaveContext;
 	escontext.details_wanted = true;
 	if (InputFunctionCallSafe(&column->input, text, column->input_param, column->typmod,
 							  (Node *) &escontext, value))

@@ -58,8 +58,10 @@ DECLARE
 	landing regclass;
 	condition text;
 	result stedi.forget_result;
-	objects bigint[] := '{}';
+	object_ids bigint[] := '{}';	-- that named the person, and in how many records
+	counts bigint[] := '{}';
 	found_ids bigint[];
+	found_counts bigint[];
 BEGIN
 	IF email IS NULL OR email = '' THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'email must not be empty';
@@ -91,10 +93,11 @@ BEGIN
 			 objects AS (SELECT record_id >> 32 AS object_id, count(*) AS n FROM gone GROUP BY 1),
 			 ledger AS (UPDATE stedi.object AS o SET rows = o.rows - s.n, erased = o.erased + s.n
 						FROM objects AS s WHERE s.object_id = o.object_id)
-			 SELECT coalesce(sum(n), 0), coalesce(array_agg(object_id), ''{}'') FROM objects',
+			 SELECT coalesce(sum(n), 0), array_agg(object_id), array_agg(n) FROM objects',
 			landing, condition)
-		INTO result.records, found_ids USING email, serial_numbers;
-		objects := objects || found_ids;
+		INTO result.records, found_ids, found_counts USING email, serial_numbers;
+		object_ids := object_ids || found_ids;
+		counts := counts || found_counts;
 		result.kind := 'rows erased';
 		result.name := landing::text;
 		RETURN NEXT result;
@@ -106,12 +109,14 @@ BEGIN
 				SET rescued = (SELECT jsonb_object_agg(r.key, r.value) FROM jsonb_each(t.rescued) AS r
 							   WHERE NOT (r.key || '' '' || r.value::text) ILIKE $1)
 				WHERE rescued::text ILIKE $1
-				RETURNING record_id)
-			 SELECT count(*), coalesce(array_agg(DISTINCT record_id >> 32), ''{}'') FROM scrubbed',
+				RETURNING record_id),
+			 objects AS (SELECT record_id >> 32 AS object_id, count(*) AS n FROM scrubbed GROUP BY 1)
+			 SELECT coalesce(sum(n), 0), array_agg(object_id), array_agg(n) FROM objects',
 			landing)
-		INTO result.records, found_ids
+		INTO result.records, found_ids, found_counts
 		USING '%' || regexp_replace(ltrim(rtrim(to_jsonb(email)::text, '"'), '"'), '([\\%_])', '\\\1', 'g') || '%';
-		objects := objects || found_ids;
+		object_ids := object_ids || found_ids;
+		counts := counts || found_counts;
 		result.kind := 'rescued values erased';
 		IF result.records > 0 THEN
 			RETURN NEXT result;
@@ -123,10 +128,12 @@ BEGIN
 		WHERE position(convert_to(email, 'UTF8') IN r.raw) > 0
 		   OR EXISTS (SELECT FROM stedi.json_strings(r.raw) AS s
 					  WHERE position(lower(email) IN lower(s)) > 0 OR s = ANY (serial_numbers))
-		RETURNING r.object_id)
-	SELECT count(*), coalesce(array_agg(DISTINCT object_id::bigint), '{}')
-	INTO result.records, found_ids FROM mentions;
-	objects := objects || found_ids;
+		RETURNING r.object_id),
+	objects AS (SELECT object_id, count(*) AS n FROM mentions GROUP BY 1)
+	SELECT coalesce(sum(n), 0), array_agg(object_id::bigint), array_agg(n)
+	INTO result.records, found_ids, found_counts FROM objects;
+	object_ids := object_ids || found_ids;
+	counts := counts || found_counts;
 	result.kind := 'rejects erased';
 	result.name := 'stedi.reject';
 	RETURN NEXT result;
@@ -138,8 +145,9 @@ BEGIN
 	-- What is out of reach: the person's bytes in the lake, and in the files of
 	-- those to whom exports were given.
 	RETURN QUERY
-	SELECT 'object still holds records', o.uri, count(*)
-	FROM unnest(objects) AS i JOIN stedi.object AS o ON o.object_id = i
+	SELECT 'object still holds records', o.uri, sum(i.n)::bigint
+	FROM unnest(object_ids, counts) AS i(object_id, n)
+	JOIN stedi.object AS o ON o.object_id = i.object_id
 	GROUP BY o.uri ORDER BY o.uri;
 	RETURN QUERY
 	SELECT 'export made earlier', e.uri || '_manifest.json', e.rows

@@ -206,6 +206,7 @@ class Client(socketserver.BaseRequestHandler):
             return False
         if action == "stall" and at == "request":
             self.stall()
+            action = "pass"
         if headers.get("expect", "").lower() == "100-continue":
             self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = b"\r\n".join(line for line in head.split(b"\r\n")

@@ -1,0 +1,192 @@
+
+# A query can be stopped wherever a transfer hangs: at once, with nothing left
+# half done, and the session goes on.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use PostgreSQL::Test::Utils;
+use StediProxy;
+use StediS3;
+use StediTest;
+use Test::More;
+
+# What is promised, and what the measuring may add on a busy machine: it asks for
+# the state of the backend every millisecond.  The best of some tries counts,
+# since other processes can only add to it.
+my $promised_ms = 100;
+my $measuring_ms = 10;
+my $tries = 3;
+
+my $s3 = StediS3->new;
+my $proxy = StediProxy->new;
+my $node = lake_node('cancel', endpoint => $proxy->endpoint);
+
+sub one { return $node->safe_psql('postgres', $_[0]) }
+
+# Milliseconds by the server's clock from asking a backend to stop until it is
+# idle, or gone.
+one(<<'SQL');
+CREATE FUNCTION stop_ms(pid int, how text) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+	started timestamptz := clock_timestamp();
+	a record;
+BEGIN
+	IF how = 'cancel' THEN
+		PERFORM pg_cancel_backend(stop_ms.pid);
+	ELSE
+		PERFORM pg_terminate_backend(stop_ms.pid);
+	END IF;
+	LOOP
+		PERFORM pg_stat_clear_snapshot();
+		SELECT s.state, s.state_change INTO a FROM pg_stat_activity AS s WHERE s.pid = stop_ms.pid;
+		IF NOT FOUND THEN
+			RETURN round(extract(epoch FROM clock_timestamp() - started) * 1000, 1);
+		ELSIF a.state <> 'active' THEN
+			RETURN round(extract(epoch FROM a.state_change - started) * 1000, 1);
+		ELSIF clock_timestamp() > started + interval '30 s' THEN
+			RETURN 30000;
+		END IF;
+		PERFORM pg_sleep(0.001);
+	END LOOP;
+END
+$$;
+SQL
+
+my $landing = scratch_dir();
+my $truth = make_landing($landing, '--clean', '--customers', 200);
+$s3->sync($landing, key('lake/'));
+one('SELECT stedi.attach(' . quote(uri('lake')) . ')');
+
+my $ingest = q{SELECT count(*) FROM stedi.ingest('accelerometer')};
+my $export = q{SELECT count(*) FROM stedi.export_query($$
+	SELECT i, md5(i::text) AS a, md5((i + 1)::text) AS b FROM generate_series(1, 400000) AS i $$, }
+  . quote(uri('out/')) . q{, mode => 'overwrite')};
+my $part = qr{part-00000.*partNumber=2};
+my $objects = q{accelerometer-.*[.]json};
+
+my @cases = (
+	[ 'while listing', $ingest,
+		{ method => 'GET', target => 'list-type=2', action => 'stall', at => 'request' } ],
+	[ 'in the middle of a listing', $ingest,
+		{ method => 'GET', target => 'list-type=2', action => 'stall', at => 'body', bytes => 300 } ],
+	[ 'before an object answers', $ingest,
+		{ method => 'GET', target => $objects, skip => 2, action => 'stall', at => 'request' } ],
+	[ 'in the middle of an object', $ingest,
+		{ method => 'GET', target => $objects, skip => 2, action => 'stall', at => 'body', bytes => 50000 } ],
+	[ 'while looking up an object', 'SELECT * FROM stedi.list_objects(' . quote(uri('lake/x')) . ')',
+		{ method => 'HEAD', action => 'stall', at => 'request' } ],
+	[ 'between attempts', $ingest,
+		{ method => 'GET', target => 'list-type=2', times => 0,
+			StediProxy::error_reply(503, 'SlowDown', headers => { 'Retry-After' => '20' }) } ],
+	[ 'in the middle of a part', $export,
+		{ method => 'PUT', target => $part, action => 'stall', at => 'upload', bytes => 100_000 } ],
+	[ 'after a part', $export,
+		{ method => 'PUT', target => $part, action => 'stall', at => 'request' } ],
+	[ 'while an upload is begun', $export,
+		{ method => 'POST', target => 'uploads', action => 'stall', at => 'request' } ],
+	[ 'while an upload is completed', $export,
+		{ method => 'POST', target => 'uploadId=', action => 'stall', at => 'request' } ],
+);
+
+sub untouched
+{
+	return one('SELECT (SELECT count(*) FROM stedi.accelerometer_landing), (SELECT count(*) FROM stedi.object)')
+	  . '|' . scalar(grep { !/_manifest|_SUCCESS/ } $s3->ls(key('out/')));
+}
+
+# Wait until the query hangs where it should.
+sub hangs
+{
+	my ($rule) = @_;
+	return $proxy->wait_stalled if $rule->{action} eq 'stall';
+	return wait_until('a refused request', sub { $proxy->faults });
+}
+
+# One that is good, so that all that is kept between queries is there.
+my $session = session($node);
+my $pid = backend_pid($session);
+$session->query('BEGIN');
+$session->query($ingest);
+$session->query('ROLLBACK');
+my $fds = remote_fds($pid);
+
+for my $case (@cases)
+{
+	my ($where, $sql, $rule) = @$case;
+	my @figures;
+	my ($out, $messages);
+	for (1 .. $tries)
+	{
+		$proxy->clear;
+		$proxy->rule(%$rule);
+		start_query($session, $sql);
+		unless (hangs($rule))
+		{
+			fail("$where: the query hangs");
+			last;
+		}
+		push @figures, one("SELECT stop_ms($pid, 'cancel')");
+		($out, $messages) = finish_query($session);
+		last if $figures[-1] <= $promised_ms + $measuring_ms;
+	}
+	$proxy->clear;
+	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, "$where: cancelled at once");
+	diag "cancel $where: @figures ms";
+	like($messages, qr/57014: canceling statement due to user request/, "$where: as a cancelled query");
+	is($out, '', "$where: no result");
+	is(untouched(), '0|0|0', "$where: nothing is left half done");
+	is($session->query('SELECT 1'), '1', "$where: the session goes on");
+	is(remote_fds($pid), $fds, "$where: no descriptor is left");
+}
+
+# statement_timeout goes the same way.
+$proxy->rule(method => 'GET', target => $objects, skip => 2, action => 'stall', at => 'body', bytes => 50000);
+my ($out) = $session->query("SET statement_timeout = '300ms';\n$ingest;\nRESET statement_timeout;");
+my (undef, $messages) = finish_query($session);
+like($messages, qr/57014: canceling statement due to statement timeout/, 'statement_timeout stops a transfer');
+is(untouched(), '0|0|0', 'statement_timeout: nothing is left half done');
+is(remote_fds($pid), $fds, 'statement_timeout: no descriptor is left');
+$proxy->clear;
+
+# A subtransaction takes the cancel as any error.
+$proxy->rule(method => 'GET', target => $objects, action => 'stall', at => 'request');
+start_query($session, "DO \$\$ BEGIN PERFORM * FROM stedi.ingest('accelerometer'); EXCEPTION WHEN query_canceled THEN RAISE NOTICE 'caught'; END \$\$");
+ok($proxy->wait_stalled, 'a query inside of a block hangs');
+one("SELECT pg_cancel_backend($pid)");
+(undef, $messages) = finish_query($session);
+like($messages, qr/caught/, 'the block catches the cancel');
+$proxy->clear;
+is(remote_fds($pid), $fds, 'no descriptor is left after a caught cancel');
+is($session->query('SELECT sum(rows_loaded) FROM stedi.ingest(' . quote('accelerometer') . ')'),
+	$truth->{kinds}{accelerometer}{records}, 'the session loads everything in the end');
+is(remote_fds($pid), $fds, 'and leaves no descriptor');
+$session->quit;
+one('TRUNCATE stedi.accelerometer_landing; TRUNCATE stedi.object CASCADE');
+
+# Being terminated is no slower.
+for my $case (@cases[ 0, 3, 5, 6 ])
+{
+	my ($where, $sql, $rule) = @$case;
+	my @figures;
+	for (1 .. $tries)
+	{
+		$proxy->clear;
+		$proxy->rule(%$rule);
+		my $victim = session($node);
+		my $victim_pid = backend_pid($victim);
+		start_query($victim, $sql);
+		hangs($rule) or last;
+		push @figures, one("SELECT stop_ms($victim_pid, 'terminate')");
+		$victim->{run}->finish;
+		last if $figures[-1] <= $promised_ms + $measuring_ms;
+	}
+	$proxy->clear;
+	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, "$where: terminated at once");
+	diag "terminate $where: @figures ms";
+	is(untouched(), '0|0|0', "$where: nothing is left half done after that");
+}
+
+done_testing();
