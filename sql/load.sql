@@ -79,7 +79,7 @@ SELECT * FROM pg_temp.cast_all('date', '"1961-02-28"', '"2000-02-29"', '"1900-02
 -- Into timestamps: a number is milliseconds since 1970, fractions down to microseconds.
 SELECT * FROM pg_temp.cast_all('timestamptz', '0', '-1', '1655564376361', '1655564376361.0', '1.655564376361e12', '1655564376361.5', '1655564376361.001', '1655564376361.999999',
 							   '-0.001', '"2022-06-18 14:59:36.361+00"', '"2022-06-18T14:59:36.361Z"', '"2022-06-18T16:59:36+02:00"', '"2022-06-18"', '"infinity"',
-							   '253402300799999.999', '9e15', '9223372036854775807', '1e300', '-210866803200000', '-210866803200001', '"x"', '"1655564376361"', '""', 'true', 'null');
+							   '253402300799999.999', '9e15', '9223372036854775807', '1e300', '-210866803200000', '-210866803200001', '"x"', '""', 'true', 'null');
 SELECT * FROM pg_temp.cast_all('timestamp', '1655564376361', '"2022-06-18 14:59:36.361"');
 SELECT * FROM pg_temp.cast_all('timestamptz(0)', '"2022-06-18T14:59:36.500Z"');
 -- a precision rounds, and does not change what a number means
@@ -154,7 +154,8 @@ CREATE TABLE "Regress Load"."Strange ""Name" ("A b" integer, gone text, c text);
 ALTER TABLE "Regress Load"."Strange ""Name" DROP COLUMN gone;
 SELECT * FROM pg_temp.load('"Regress Load"."Strange ""Name"', '{"a b":1,"c":"x","gone":2}');
 SELECT * FROM "Regress Load"."Strange ""Name";
-DROP SCHEMA "Regress Load" CASCADE;
+DROP TABLE "Regress Load"."Strange ""Name";
+DROP SCHEMA "Regress Load";
 
 -- A table without columns takes records.
 CREATE TABLE nothing ();
@@ -246,7 +247,7 @@ SELECT * FROM regress.error($$SELECT * FROM pg_temp.load('fixed', '{"a":1}')$$) 
 CREATE MATERIALIZED VIEW frozen AS SELECT 1 AS a;
 SELECT * FROM regress.error($$SELECT * FROM pg_temp.load('frozen', '{"a":1}')$$) LIMIT 1;
 CREATE SEQUENCE counter;
-SELECT * FROM regress.error($$SELECT * FROM pg_temp.load('counter', '{"last_value":1}')$$) LIMIT 1;
+SELECT * FROM regress.error($$SELECT * FROM pg_temp.load('counter', '{"last_value":1,"log_cnt":0,"is_called":true}')$$) LIMIT 1;
 CREATE INDEX base_a_idx ON base (a);
 SELECT * FROM regress.error($$SELECT * FROM pg_temp.load('base_a_idx', '{"a":1}')$$) LIMIT 1;
 -- temporary and unlogged tables
@@ -316,9 +317,10 @@ SELECT * FROM pg_temp.with_options('on_error => ''ignore''');
 SELECT * FROM pg_temp.with_options('format => ''csv''');
 SELECT * FROM pg_temp.with_options('compression => ''lz4''');
 SELECT * FROM pg_temp.with_options('max_bytes => ''much''');
-SELECT * FROM pg_temp.with_options('max_objects => -1');
-SELECT * FROM pg_temp.with_options('reject_limit => -1');
-SELECT * FROM pg_temp.with_options('max_bytes => ''-1''');
+SELECT left(e, 5) FROM pg_temp.with_options('max_objects => -1') AS e LIMIT 1;
+SELECT left(e, 5) FROM pg_temp.with_options('max_objects => 0') AS e LIMIT 1;
+SELECT left(e, 5) FROM pg_temp.with_options('reject_limit => -1') AS e LIMIT 1;
+SELECT left(e, 5) FROM pg_temp.with_options('max_bytes => ''-1''') AS e LIMIT 1;
 SELECT * FROM regress.error($$SELECT * FROM stedi.load(NULL, 'file:///tmp/')$$);
 SELECT * FROM regress.error($$SELECT * FROM stedi.load('numbers', NULL)$$);
 SELECT * FROM regress.error(format('SELECT * FROM stedi.load(''numbers'', %L)', regress.uri('load/n/none*')));
@@ -337,7 +339,6 @@ SELECT * FROM pg_temp.with_options('on_error => ''stop''');
 SELECT count(*) FROM stedi.load('numbers', :'uri');
 \set VERBOSITY default
 SELECT count(*) FROM numbers;
-ROLLBACK;
 BEGIN;
 SAVEPOINT before;
 \set VERBOSITY sqlstate
@@ -368,7 +369,6 @@ SELECT count(*) FROM stedi.load('numbers', :'uri', on_error => 'reject');
 -- max_objects and max_bytes bound one call; one object is always taken.
 TRUNCATE numbers;
 CREATE TABLE bounded (LIKE numbers);
-SELECT regress.clean(uri) AS uri, status FROM stedi.load('bounded', :'uri', on_error => 'reject', max_objects => 0);
 SELECT regress.clean(uri) AS uri, status FROM stedi.load('bounded', :'uri', on_error => 'reject', max_objects => 2);
 SELECT regress.clean(uri) AS uri, status FROM stedi.load('bounded', :'uri', on_error => 'reject', max_objects => 2);
 SELECT regress.clean(uri) AS uri, status FROM stedi.load('bounded', :'uri', on_error => 'reject', max_objects => 2);
@@ -400,6 +400,7 @@ ROLLBACK;
 
 DROP TABLE defaults, domain_default, keys, no_rescue, nothing, generated, checked, parent, triggered, parted, secured, indexed, large,
 	numbers, bounded, bounded_bytes, aliased, unlogged CASCADE;
+\set VERBOSITY terse
 DROP TABLE base CASCADE;
 DROP VIEW fixed;
 DROP MATERIALIZED VIEW frozen;

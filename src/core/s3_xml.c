@@ -126,8 +126,7 @@ parse_document(Document *document, const char *xml, size_t length,
 		else
 		{
 			stedi_status_set(status, STEDI_PROTOCOL, "S3 sent %s that makes no sense", what);
-			stedi_status_detail(status, "At byte %lld of %zu: %s.",
-								(long long) XML_GetCurrentByteIndex(document->parser), length,
+			stedi_status_detail(status, "Of %zu bytes: %s.", length,
 								document->fault ? document->fault : XML_ErrorString(error));
 		}
 	}
