@@ -86,6 +86,7 @@ typedef struct LoadState
 	int			window_first;
 	int			window_size;
 	int64		taken;			/* objects put into the window so far */
+	char	   *last_key;		/* of the last of them */
 	int64		taken_bytes;
 	int			lost;			/* objects lost in a row to connection errors */
 
@@ -302,7 +303,7 @@ stedi_source_jobs(const char *name)
 	return jobs;
 }
 
-int64
+char *
 stedi_run_job(const StediJob *job)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "stedi load",
@@ -310,7 +311,7 @@ stedi_run_job(const StediJob *job)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	LoadState  *state = palloc0(sizeof(LoadState));
 	ErrorContextCallback callback;
-	int64		taken;
+	char	   *last_key;
 
 	callback.callback = load_error_context;
 	callback.arg = state;
@@ -323,7 +324,7 @@ stedi_run_job(const StediJob *job)
 	state->object_context = AllocSetContextCreate(context, "stedi object", ALLOCSET_DEFAULT_SIZES);
 	state->row_context = AllocSetContextCreate(context, "stedi row", ALLOCSET_DEFAULT_SIZES);
 	state->page_context = AllocSetContextCreate(context, "stedi page", ALLOCSET_DEFAULT_SIZES);
-	state->listing = stedi_lake_list(state->lake);
+	state->listing = stedi_lake_list(state->lake, job->after);
 
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, job->target);
 	pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_FROM);
@@ -344,13 +345,13 @@ stedi_run_job(const StediJob *job)
 	if (state->listed == 0 && job->source == NULL)
 		stedi_lake_no_match(state->lake);
 
-	taken = state->taken;
 	error_context_stack = callback.previous;
 	table_close(state->rel, NoLock);
 	stedi_lake_close(state->lake);
 	MemoryContextSwitchTo(old);
+	last_key = state->last_key != NULL ? pstrdup(state->last_key) : NULL;
 	MemoryContextDelete(context);
-	return taken;
+	return last_key;
 }
 
 static void
@@ -406,6 +407,9 @@ take(LoadState *state, InFlight *entry, int place)
 	entry->get = stedi_store_get(state->lake->store, &entry->object, &entry->status);
 
 	state->taken++;
+	if (state->last_key != NULL)
+		pfree(state->last_key);
+	state->last_key = pstrdup(object->key);
 	state->taken_bytes += (int64) object->size;
 	pgstat_progress_update_param(PROGRESS_COPY_BYTES_TOTAL, state->taken_bytes);
 }
@@ -465,7 +469,7 @@ list_page(LoadState *state)
 		memset(state->page_pending, true, sizeof(state->page_pending));
 	else if (state->page_size > 0)
 		stedi_ledger_pending(state->job->target, state->page_size, state->page_uris, state->page,
-							 state->job->tried_since, state->page_pending);
+							 state->page_pending);
 	MemoryContextSwitchTo(old);
 	return state->page_size > 0;
 }

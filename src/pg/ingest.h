@@ -5,7 +5,6 @@
 #ifndef STEDI_PG_INGEST_H
 #define STEDI_PG_INGEST_H
 
-#include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
@@ -46,7 +45,7 @@ typedef struct StediJob
 	int64		max_objects;	/* -1: all */
 	int64		max_bytes;		/* as stored; -1: all; one object is always taken */
 	StediCompression compression;
-	TimestampTz tried_since;	/* pass over what failed since then; 0: nothing */
+	const char *after;			/* only keys after this one; NULL: all */
 	void		(*report) (void *arg, const StediOutcome *outcome);
 	void	   *arg;
 } StediJob;
@@ -55,7 +54,10 @@ typedef struct StediJob
  * of stedi.source; 42704 when there is none.  SPI must be connected. */
 extern List *stedi_source_jobs(const char *name);
 
-/* Load; returns how many objects were taken.  SPI must be connected. */
-extern int64 stedi_run_job(const StediJob *job);
+/*
+ * Load; returns the key of the last object that was taken, palloc'd, or NULL when
+ * nothing was pending.  SPI must be connected.
+ */
+extern char *stedi_run_job(const StediJob *job);
 
 #endif							/* STEDI_PG_INGEST_H */

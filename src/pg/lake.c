@@ -135,7 +135,7 @@ stedi_lake_uri(const StediLake *lake, const char *key)
 }
 
 StediLakeListing *
-stedi_lake_list(StediLake *lake)
+stedi_lake_list(StediLake *lake, const char *after)
 {
 	StediLakeListing *listing = palloc0(sizeof(StediLakeListing));
 	StediStatus status = {0};
@@ -143,11 +143,15 @@ stedi_lake_list(StediLake *lake)
 
 	listing->lake = lake;
 	if (!lake->uri.is_prefix && !lake->uri.is_glob)
+	{
+		listing->done = after != NULL && strcmp(lake->uri.key, after) <= 0;
 		return listing;
+	}
 
 	prefix = pnstrdup(lake->uri.key, lake->uri.prefix_length);
 	listing->listing = stedi_store_list(lake->store, prefix, &status);
-	if (listing->listing == NULL)
+	if (listing->listing == NULL ||
+		(after != NULL && !stedi_listing_after(listing->listing, after, &status)))
 		stedi_lake_fail(lake, &status);
 	return listing;
 }

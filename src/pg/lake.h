@@ -51,7 +51,8 @@ typedef struct StediLakeListing
 	bool		done;
 } StediLakeListing;
 
-extern StediLakeListing *stedi_lake_list(StediLake *lake);
+/* after: leave out this key and all before it; NULL: nothing. */
+extern StediLakeListing *stedi_lake_list(StediLake *lake, const char *after);
 extern StediObject *stedi_lake_next(StediLakeListing *listing);
 
 /* A store's time, microseconds since 1970, as PostgreSQL counts it. */

@@ -41,9 +41,8 @@ static LedgerStatement pending_statement = {
 	" JOIN stedi.object AS o"
 	"   ON o.target = $1 AND o.uri = l.uri AND coalesce(o.version_id, o.etag) = l.tag"
 	"  AND o.size = l.size"
-	" WHERE o.status IN ('loaded', 'partial')"
-	"    OR o.status = 'failed' AND o.tried_at >= $5",
-	SPI_OK_SELECT, 5, {REGCLASSOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TIMESTAMPTZOID}, NULL
+	" WHERE o.status IN ('loaded', 'partial')",
+	SPI_OK_SELECT, 4, {REGCLASSOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID}, NULL
 };
 
 static LedgerStatement begin_statement = {
@@ -161,13 +160,12 @@ version_tag(const StediObject *object)
 
 void
 stedi_ledger_pending(Oid target, int n, char *const *uris, const StediObject *objects,
-					 TimestampTz tried_since, bool *pending)
+					 bool *pending)
 {
 	Datum	   *uri_items = palloc(sizeof(Datum) * n);
 	Datum	   *tag_items = palloc(sizeof(Datum) * n);
 	Datum	   *size_items = palloc(sizeof(Datum) * n);
-	Datum		values[5];
-	char		nulls[] = "     ";
+	Datum		values[4];
 
 	for (int i = 0; i < n; i++)
 	{
@@ -181,10 +179,7 @@ stedi_ledger_pending(Oid target, int n, char *const *uris, const StediObject *ob
 	values[2] = PointerGetDatum(construct_array(tag_items, n, TEXTOID, -1, false, TYPALIGN_INT));
 	values[3] = PointerGetDatum(construct_array(size_items, n, INT8OID, sizeof(int64),
 												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[4] = TimestampTzGetDatum(tried_since);
-	if (tried_since == 0)
-		nulls[4] = 'n';
-	execute(&pending_statement, values, nulls);
+	execute(&pending_statement, values, NULL);
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -22,11 +22,9 @@ typedef struct StediLedgerEntry
 
 /*
  * Which of n listed objects are still to be loaded into target?  Sets pending[i].
- * Objects that failed at or after tried_since count as done (0: none do).
  */
 extern void stedi_ledger_pending(Oid target, int n, char *const *uris,
-								 const StediObject *objects, TimestampTz tried_since,
-								 bool *pending);
+								 const StediObject *objects, bool *pending);
 
 /* Enter an object, or take up its row again; returns its object_id. */
 extern int32 stedi_ledger_begin(const StediLedgerEntry *entry);

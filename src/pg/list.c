@@ -24,7 +24,7 @@ stedi_list_objects(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	lake = stedi_lake_open(text_to_cstring(PG_GETARG_TEXT_PP(0)), STEDI_READ, false);
-	listing = stedi_lake_list(lake);
+	listing = stedi_lake_list(lake, NULL);
 	row_context = AllocSetContextCreate(CurrentMemoryContext, "stedi list", ALLOCSET_DEFAULT_SIZES);
 
 	for (;;)

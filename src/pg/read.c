@@ -114,7 +114,7 @@ read_objects(ReadState *state, const char *uri)
 	error_context_stack = &callback;
 
 	state->lake = stedi_lake_open(uri, STEDI_READ, false);
-	listing = stedi_lake_list(state->lake);
+	listing = stedi_lake_list(state->lake, NULL);
 	object_context = AllocSetContextCreate(CurrentMemoryContext, "stedi object", ALLOCSET_DEFAULT_SIZES);
 	state->row_context = AllocSetContextCreate(CurrentMemoryContext, "stedi row", ALLOCSET_DEFAULT_SIZES);
 

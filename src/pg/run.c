@@ -19,7 +19,6 @@
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 #include "pg/ingest.h"
 
@@ -34,7 +33,7 @@ typedef struct RunTotals
 } RunTotals;
 
 static void run_job(int64 max_objects, int64 max_bytes, bool concurrently);
-static void ingest_source(const char *name, int64 max_objects, int64 max_bytes, TimestampTz started);
+static void ingest_source(const char *name, int64 max_objects, int64 max_bytes);
 static List *source_names(MemoryContext context);
 static void count_outcome(void *arg, const StediOutcome *outcome);
 static void refresh_zones(bool concurrently);
@@ -86,12 +85,11 @@ stedi_run(PG_FUNCTION_ARGS)
 static void
 run_job(int64 max_objects, int64 max_bytes, bool concurrently)
 {
-	TimestampTz started = GetCurrentTimestamp();
 	List	   *names = source_names(CurrentMemoryContext);
 	ListCell   *cell;
 
 	foreach(cell, names)
-		ingest_source(lfirst(cell), max_objects, max_bytes, started);
+		ingest_source(lfirst(cell), max_objects, max_bytes);
 	refresh_zones(concurrently);
 	commit_step();
 	export_targets();
@@ -119,12 +117,14 @@ source_names(MemoryContext context)
 	return names;
 }
 
-/* Batches, each in its own transaction, until nothing is left to try. */
+/* Batches in key order, each in its own transaction, to the end of the listing. */
 static void
-ingest_source(const char *name, int64 max_objects, int64 max_bytes, TimestampTz started)
+ingest_source(const char *name, int64 max_objects, int64 max_bytes)
 {
 	RunTotals	totals = {0};
-	int64		taken;
+	MemoryContext context = CurrentMemoryContext;
+	char	   *after = NULL;
+	char	   *last_key;
 
 	do
 	{
@@ -134,13 +134,15 @@ ingest_source(const char *name, int64 max_objects, int64 max_bytes, TimestampTz 
 		job = linitial(stedi_source_jobs(name));
 		job->max_objects = max_objects;
 		job->max_bytes = max_bytes;
-		job->tried_since = started;
+		job->after = after;
 		job->report = count_outcome;
 		job->arg = &totals;
-		taken = stedi_run_job(job);
+		last_key = stedi_run_job(job);
+		if (last_key != NULL)
+			after = MemoryContextStrdup(context, last_key);
 		SPI_finish();
 		commit_step();
-	} while (taken > 0);
+	} while (last_key != NULL);
 
 	ereport(NOTICE,
 			(errmsg("ingest %s: " INT64_FORMAT " objects, " INT64_FORMAT " rows loaded, "

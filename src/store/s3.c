@@ -232,6 +232,8 @@ fetch_page(S3Listing *listing, StediStatus *status)
 	stedi_s3_request_query(request, "prefix", listing->prefix);
 	if (listing->token != NULL)
 		stedi_s3_request_query(request, "continuation-token", listing->token);
+	else if (listing->base.after != NULL)
+		stedi_s3_request_query(request, "start-after", listing->base.after);
 
 	stedi_list_page_free(&listing->page);
 	listing->next = 0;

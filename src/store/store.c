@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include <string.h>
 #include "store/store_internal.h"
 
 static void link_handle(StediStore *store, StediHandle **list, StediHandle *handle);
@@ -56,10 +57,25 @@ stedi_store_list(StediStore *store, const char *prefix, StediStatus *status)
 	return listing;
 }
 
+bool
+stedi_listing_after(StediListing *listing, const char *key, StediStatus *status)
+{
+	free(listing->after);
+	listing->after = strdup(key);
+	return listing->after != NULL || stedi_no_memory(status);
+}
+
 int
 stedi_listing_next(StediListing *listing, StediObject *object, StediStatus *status)
 {
-	return listing->handle.store->methods->listing_next(listing, object, status);
+	for (;;)
+	{
+		int			got = listing->handle.store->methods->listing_next(listing, object, status);
+
+		if (got != 1 || listing->after == NULL || strcmp(object->key, listing->after) > 0)
+			return got;
+		stedi_object_free(object);
+	}
 }
 
 void
@@ -71,6 +87,7 @@ stedi_listing_close(StediListing *listing)
 		return;
 	store = listing->handle.store;
 	unlink_handle(&store->listings, &listing->handle);
+	free(listing->after);
 	store->methods->listing_close(listing);
 }
 

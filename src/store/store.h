@@ -83,6 +83,8 @@ extern void stedi_store_close(StediStore *store);
  */
 extern StediListing *stedi_store_list(StediStore *store, const char *prefix,
 									  StediStatus *status);
+/* Before the first next: leave out this key and all before it.  False: no memory. */
+extern bool stedi_listing_after(StediListing *listing, const char *key, StediStatus *status);
 /* 1: *object is filled and belongs to the caller; 0: end; -1: failed. */
 extern int	stedi_listing_next(StediListing *listing, StediObject *object,
 							   StediStatus *status);

@@ -21,6 +21,7 @@ typedef struct StediHandle
 struct StediListing
 {
 	StediHandle handle;
+	char	   *after;			/* store.c leaves out what is not after this key; or NULL */
 };
 
 struct StediGet

@@ -2,8 +2,8 @@
 
 A population is a handful of people with consent histories, phones and devices,
 and the landing rows they leave.  It is small, so that thousands can be tried,
-and adversarial: whatever the fulfilment, the clocks or the order of arrival can
-do to tempt a zone into giving a row to the wrong person happens often.
+and adversarial: whatever the fulfilment, the clocks or the order of arrival
+can do to tempt a zone into giving a row to the wrong person happens often.
 
 What somebody agreed to and who wears which device is kept beside the rows, as
 it was decided when the rows were made.  It is not computed from them.

@@ -32,6 +32,7 @@ import population as made  # noqa: E402
 import reference  # noqa: E402
 
 BATCH = 250
+SHOWN = 12              # lines on what is wrong with a population
 RULES = ("strict", "published")
 EPOCH = datetime.datetime(1970, 1, 1)
 
@@ -48,8 +49,8 @@ LANDING = {
     "step_trainer_landing": STEP + ["record_id"],
 }
 
-# Columns in the order of the reference's rows.  A pseudonym after = is compared
-# with the reference through what it stands for.
+# Columns in the order of the reference's rows, which have an email and a
+# serial number where the last zone has pseudonyms.
 ZONES = {
     "customer_trusted": CUSTOMER,
     "accelerometer_trusted": READING,
@@ -210,7 +211,7 @@ def slot_of(zone, columns, row):
 
 
 def observe(database, landings, rng):
-    """Return rules -> slot -> zone -> rows of text, for rows of these slots."""
+    """Load, refresh; return rules -> slot -> zone -> rows of text."""
     script = load_script(landings, rng)
     script += zone_script("strict", False)
     # What the strict zones hold is there to be replaced, row by row.
@@ -508,50 +509,55 @@ def compare_contents(population, slot, rules, observed, wrong):
 
 # Cutting down a population that fails
 
-def smaller(population, size, whole_records):
-    """Yield populations that lack a group of rows.
+def groups(population, size, whole_records):
+    """Return sets of rows, as (table, row), to try to do without.
 
     size 0: all rows of one email or one serial number; else so many rows.
     whole_records: customer records go by email only.
     """
-    kinds = population.landing
-    tagged = [(kind, row) for kind, rows in enumerate(kinds) for row in rows]
-    if size == 0:
-        emails = {row.email for kind, row in tagged if kind < 2}
-        serials = {row.serial for kind, row in tagged if kind == 2}
-        gone = [[(k, r) for k, r in tagged if k < 2 and r.email == email]
-                for email in sorted(emails, key=str)]
-        gone += [[(k, r) for k, r in tagged if k == 2 and r.serial == serial]
-                 for serial in sorted(serials, key=str)]
-    else:
-        loose = [(k, r) for k, r in tagged if k > 0 or not whole_records]
-        gone = [loose[i:i + size] for i in range(0, len(loose), size)]
-    for group in gone:
-        group = set(group)
-        yield population.keep(*([row for row in rows
-                                 if (kind, row) not in group]
-                                for kind, rows in enumerate(kinds)))
+    tagged = [(table, row) for table, rows in enumerate(population.landing)
+              for row in rows]
+    if size > 0:
+        loose = [pair for pair in tagged if pair[0] > 0 or not whole_records]
+        return [set(loose[i:i + size]) for i in range(0, len(loose), size)]
+    by_key = collections.defaultdict(set)
+    for table, row in tagged:
+        by_key[row.serial if table == 2 else row.email].add((table, row))
+    return list(by_key.values())
+
+
+def without(population, gone):
+    return population.keep(*([row for row in rows if (table, row) not in gone]
+                             for table, rows in enumerate(population.landing)))
 
 
 def cut_down(checker, population, test):
     """Return the smallest population found that fails the test, and how.
 
-    All candidates of a round are tried at once.
+    A round finds out which groups of rows can go, and how many of these
+    together; all populations of a step are tried at once.
     """
-    lines = checker.try_all([population])[0][test]
-    if not lines:
+    def failing(candidates):
+        return [candidate for i in range(0, len(candidates), BATCH)
+                for candidate, wrong in zip(
+                    candidates[i:i + BATCH],
+                    checker.try_all(candidates[i:i + BATCH]))
+                if wrong[test]]
+
+    if not failing([population]):
         return population, ["it does not fail alone"]
     size = 0
     while True:
-        candidates = list(smaller(population, size, test in NEED_ALL_RECORDS))
-        failing = []
-        for i in range(0, len(candidates), BATCH):
-            chunk = candidates[i:i + BATCH]
-            for candidate, wrong in zip(chunk, checker.try_all(chunk)):
-                if wrong[test]:
-                    failing.append(candidate)
-        if failing:
-            population = min(failing, key=made.Population.size)
+        candidates = {id(candidate): (candidate, group) for candidate, group
+                      in ((without(population, group), group) for group
+                          in groups(population, size,
+                                    test in NEED_ALL_RECORDS))}
+        spare = [candidates[id(candidate)][1] for candidate
+                 in failing([c for c, _ in candidates.values()])]
+        if spare:
+            population = failing([
+                without(population, set().union(*spare[:i + 1]))
+                for i in range(len(spare))])[-1]
         elif size == 0:
             size = max(1, population.size() // 2)
         elif size > 1:
@@ -561,33 +567,34 @@ def cut_down(checker, population, test):
 
 
 def show(population):
-    """Print the rows of a population, in its first slot."""
+    """Print the rows of a population and the truth about it, in slot 0."""
+    emails, serials = set(), set()
     for arrangement in range(made.ARRANGEMENTS):
         landing = made.place(population, 0, arrangement)
         for rows, (table, columns) in zip(landing, LANDING.items()):
-            print(f"#   {table} ({', '.join(columns)}),"
-                  f" arrangement {arrangement + 1}:")
+            if rows:
+                print(f"#   {table} ({', '.join(columns)}),"
+                      f" arrangement {arrangement + 1}:")
             for row in sorted(rows, key=lambda row: row.record_id):
                 print("#     " + " | ".join(as_text(row, columns)))
+                emails.add(getattr(row, "email", None))
+                serials.add(getattr(row, "serial", None))
     for email, at in population.agreed.items():
-        at = made.time_of(0, at)
-        print(f"#   {made.email_of(0, email)} shares from: {time_text(at)}")
+        if made.email_of(0, email) in emails:
+            shares = ("does not share" if at is None
+                      else "shares from " + time_text(made.time_of(0, at)))
+            print(f"#   {made.email_of(0, email)} {shares}")
     for serial, email in population.wearer.items():
-        print(f"#   {made.serial_of(0, serial)} is worn by:"
-              f" {made.email_of(0, email)}")
+        if made.serial_of(0, serial) in serials:
+            print(f"#   {made.serial_of(0, serial)} is worn by:"
+                  f" {made.email_of(0, email) or 'nobody'}")
 
 
-def explain(checker, population, test):
-    print(f"# seed {checker.seed}, population {population.number};"
-          f" again: --seed {checker.seed} --only {population.number}")
-    before = population.size()
-    population, lines = cut_down(checker, population, test)
-    print(f"# {population.size()} of its {before} rows are enough:")
-    show(population)
-    for line in lines[:20]:
+def show_lines(lines):
+    for line in lines[:SHOWN]:
         print(f"# {line}")
-    if len(lines) > 20:
-        print(f"# and {len(lines) - 20} more")
+    if len(lines) > SHOWN:
+        print(f"# and {len(lines) - SHOWN} more")
 
 
 # The run
@@ -595,9 +602,9 @@ def explain(checker, population, test):
 def run(options):
     numbers = (range(options.populations) if options.only is None
                else [options.only])
-    failed = {}                     # test -> first population that fails it
     with Scratch(options.database) as database:
         checker = Checker(database, options.seed)
+        failed = {}             # test -> population, what is wrong with it
         tried = 0
         for start in range(0, len(numbers), BATCH):
             populations = [made.generate(options.seed, number)
@@ -607,32 +614,45 @@ def run(options):
                                          checker.try_all(populations)):
                 for test, lines in wrong.items():
                     if lines:
-                        failed.setdefault(test, population)
+                        failed.setdefault(test, (population, lines))
             if failed:
                 break               # more of the same would say no more
 
         print(f"1..{len(TESTS) + 1}")
         for number, (test, name) in enumerate(TESTS.items(), 1):
-            verdict = "not ok" if test in failed else "ok"
-            print(f"{verdict} {number} - {name} ({tried} populations)",
-                  flush=True)
+            print(f"{'not ok' if test in failed else 'ok'} {number} - {name}"
+                  f" ({tried} populations)")
             if test in failed:
-                explain(checker, failed[test], test)
-    missing = sorted(KINDS - checker.kinds)
-    name = f"{len(TESTS) + 1} - every kind of case occurred"
-    if tried < ENOUGH_FOR_ALL_KINDS:
-        print(f"ok {name} # SKIP fewer than {ENOUGH_FOR_ALL_KINDS}"
-              " populations")
-        missing = []
-    else:
+                population, lines = failed[test]
+                print(f"# seed {options.seed}, population {population.number};"
+                      f" again: --seed {options.seed}"
+                      f" --only {population.number}")
+                show_lines(lines)
+        missing = KINDS - checker.kinds
+        name = f"{len(TESTS) + 1} - every kind of case occurred"
+        if tried < ENOUGH_FOR_ALL_KINDS:
+            missing = ()
+            name += f" # SKIP fewer than {ENOUGH_FOR_ALL_KINDS} populations"
         print(f"{'not ok' if missing else 'ok'} {name}")
-    for kind in missing:
-        print(f"# never: {kind}")
-    for (rules, zone), rows in checker.rows.items():
-        print(f"# {rules} {zone}: {rows} rows expected")
-    print(f"# {checker.unprotected} Step Trainer readings of people who do"
-          " not share count as somebody else's: the wearer's phone was silent,"
-          " or others matched as many moments and claimed the device")
+        for kind in sorted(missing):
+            print(f"# never: {kind}")
+        for (rules, zone), rows in checker.rows.items():
+            print(f"# {rules} {zone}: {rows} rows expected")
+        print(f"# {checker.unprotected} Step Trainer readings of people who"
+              " did not share then are attributed to somebody who did: the"
+              " wearer's phone was silent, others matched more moments, or"
+              " as many and alone claimed the device")
+        sys.stdout.flush()
+
+        if failed:
+            test, (population, _) = next(iter(failed.items()))
+            before = population.size()
+            population, lines = cut_down(checker, population, test)
+            print(f"# To fail \"{TESTS[test]}\", {population.size()} of the"
+                  f" {before} rows of population {population.number} are"
+                  " enough:")
+            show(population)
+            show_lines(lines)
     return not failed and not missing
 
 

@@ -64,7 +64,7 @@ my $ingest = q{SELECT count(*) FROM stedi.ingest('accelerometer')};
 my $export = q{SELECT count(*) FROM stedi.export_query($$
 	SELECT i, md5(i::text) AS a, md5((i + 1)::text) AS b FROM generate_series(1, 400000) AS i $$, }
   . quote(uri('out/')) . q{, mode => 'overwrite')};
-my $part = qr{part-00000.*partNumber=2};
+my $part = q{part-00000.*partNumber=2};
 my $objects = q{accelerometer-.*[.]json};
 
 my @cases = (

@@ -110,6 +110,7 @@ read_all(const Setup *setup, const char *input, size_t length, size_t chunk)
 	StediBytes	out;
 	size_t		fed = 0;
 	uint64_t	done = 0;
+	uint64_t	line = 0;
 	uint32_t	number = 0;
 	bool		finished = false;
 
@@ -139,6 +140,8 @@ read_all(const Setup *setup, const char *input, size_t length, size_t chunk)
 				stedi_bytes_append_text(&out, " ASKS FOR MORE AFTER THE END");
 				break;
 			}
+			if (number > 0 && stedi_json_reader_line(reader) != line)
+				stedi_bytes_append_text(&out, " [line forgotten]");
 			if (n > available)
 				n = available;
 			if (n > length - fed)
@@ -167,6 +170,7 @@ read_all(const Setup *setup, const char *input, size_t length, size_t chunk)
 							++number, &done);
 		if (wrong != NULL)
 			stedi_bytes_printf(&out, "[%s] ", wrong);
+		line = stedi_json_reader_line(reader);
 		stedi_bytes_printf(&out, "%" PRIu64 "+%" PRIu64, record.byte_offset,
 						   record.byte_length);
 		if (event == STEDI_JSON_REJECT)
@@ -319,6 +323,7 @@ test_framing(void)
 		{"[{\"a\":1},}{}]", "1+7(1=1,-) 9+1!syntax@9:1 10+2(-,-)"},
 		{"[,]", "1+1!syntax@1:1"},
 		{"{\"a\":1},[,{\"a\":2}]", "0+7(1=1,-) 9+1!syntax@9:1 10+7(2=2,-)"},
+		{"{\"a\":1}[,{\"a\":2}]", "0+7(1=1,-) 8+1!syntax@8:1 9+7(2=2,-)"},
 		{"]", "0+1!syntax@0:1"},
 		{"{\"a\":1}]{\"a\":2}", "0+7(1=1,-) 7+1!syntax@7:1 8+7(2=2,-)"},
 		{"[{\"a\":1}]]\n{}", "1+7(1=1,-) 9+1!syntax@9:1 11+2(-,-)"},
@@ -521,6 +526,8 @@ test_recovery(void)
 		{"  {}{\"a\":x}\n   {\"a\":1}\n  {\"a\":2}\n", "2+2(-,-) 4+18!syntax@9:1 25+7(2=2,-)"},
 		{"\xEF\xBB\xBF {\"a\":x}\n  {\"a\":1}\n {\"a\":2}\n", "4+17!syntax@9:1 23+7(2=2,-)"},
 		{"\r{\"a\":x}\n\r{\"a\":1}\n", "1+7!syntax@6:1 10+7(1=1,-)"},
+		{" {} x\n {}\n  y\n  {\"a\":1}\n",
+		"1+2(-,-) 4+1!syntax@4:1 7+2(-,-) 12+1!syntax@12:3 16+7(1=1,-)"},
 		{" x\n  {}\n {}\n", "1+6!syntax@1:1 9+2(-,-)"},
 		{"{\"a\":x}\n[{\"a\":1}]\n{\"a\":2}\n", "0+17!syntax@5:1 18+7(2=2,-)"},
 
@@ -876,6 +883,44 @@ test_memory(void)
 	stedi_json_schema_free(setup.schema);
 }
 
+/* An incomplete record is parsed again only now and then, but not too late. */
+static void
+test_promptness(void)
+{
+	Setup		setup = make_setup(ab, 1);
+	StediJsonReader *reader;
+	StediJsonRecord record;
+	StediStatus status;
+	StediBytes	input;
+	StediJsonEvent event = STEDI_JSON_NEED_INPUT;
+	size_t		fed = 0;
+
+	setup.options.max_record_size = 1000;
+	stedi_bytes_init(&input, 0);
+	stedi_bytes_append_text(&input, "{\"a\":\"");
+	while (input.length < 1010)
+		stedi_bytes_append_char(&input, 'x');
+	stedi_bytes_append_text(&input, "\n{}\n{}\n");
+	reader = stedi_json_reader_new(setup.schema, &setup.options);
+	while (event == STEDI_JSON_NEED_INPUT && fed < input.length)
+	{
+		size_t		available;
+
+		*stedi_json_reader_space(reader, &available) = input.data[fed++];
+		stedi_json_reader_filled(reader, 1);
+		event = stedi_json_reader_next(reader, &record, &status);
+	}
+	ok(event == STEDI_JSON_REJECT && fed == 1012,
+	   "a record over the limit is noticed at the limit");
+	*stedi_json_reader_space(reader, &fed) = '}';
+	stedi_json_reader_filled(reader, 1);
+	ok(stedi_json_reader_next(reader, &record, &status) == STEDI_JSON_RECORD,
+	   "a small record does not wait because a large one did");
+	stedi_json_reader_free(reader);
+	stedi_bytes_free(&input);
+	stedi_json_schema_free(setup.schema);
+}
+
 /* Valid input, damaged at random: what must hold always, at any cut. */
 static void
 test_random_damage(void)
@@ -951,6 +996,7 @@ main(void)
 	test_size();
 	test_long_input();
 	test_memory();
+	test_promptness();
 	test_random_damage();
 	return tap_done();
 }

@@ -90,6 +90,7 @@ sub error_reply
 sub DESTROY
 {
 	my ($self) = @_;
+	return if ${^GLOBAL_PHASE} eq 'DESTRUCT';    # it ends with us
 	local ($?, $!);
 	close $self->{control};
 	close $self->{to};

@@ -115,6 +115,7 @@ sub rm { $_[0]->ask('rm', text($_[1])) }
 sub DESTROY
 {
 	my ($self) = @_;
+	return if ${^GLOBAL_PHASE} eq 'DESTRUCT';    # it ends with us
 	local ($?, $!);
 	close $self->{to};
 	close $self->{from};

@@ -117,6 +117,7 @@ sub sql_error
 		$options{database} // 'postgres', $sql,
 		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
 	return if $status == 0;
+	note $text;
 	my %error = (text => $text);
 	@error{ 'sqlstate', 'message' } = $text =~ /(?:ERROR|FATAL):\s+(\w{5}): (.*)/;
 	($error{detail}) = $text =~ /^DETAIL:\s+(.*)/m;
