@@ -33,8 +33,8 @@ SQL_PARTS = begin server source object reject landing json ingest export \
 	refresh forget run status privileges
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
-REGRESS = extension server uri read_json load landing reject ledger zones \
-	consent ownership export run privileges
+REGRESS = setup extension server uri read_json load landing reject ledger \
+	zones consent ownership export run privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
 ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))
 

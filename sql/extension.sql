@@ -36,8 +36,8 @@ SELECT n.nspname, a.privilege_type
 FROM pg_namespace AS n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
 WHERE n.nspname = 'stedi' AND a.grantee = 0;
 
--- Every argument has a name, every function of the SQL languages its own
--- search_path, and only one runs with its owner's rights.
+-- Every argument has a name, and every function of the SQL languages its own
+-- search_path.
 SELECT oid::regprocedure FROM pg_proc
 WHERE pronamespace = 'stedi'::regnamespace AND pronargs > 0
   AND coalesce(cardinality(array_remove(proargnames, '')), 0) < pronargs
@@ -46,8 +46,9 @@ SELECT p.oid::regprocedure
 FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
 WHERE p.pronamespace = 'stedi'::regnamespace AND l.lanname IN ('sql', 'plpgsql')
   AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false);
+-- These run with their owner's rights.
 SELECT oid::regprocedure FROM pg_proc
-WHERE pronamespace = 'stedi'::regnamespace AND prosecdef;
+WHERE pronamespace = 'stedi'::regnamespace AND prosecdef ORDER BY proname;
 
 -- What pg_dump takes along.
 SELECT c::regclass FROM pg_extension, unnest(extconfig) AS c

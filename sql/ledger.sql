@@ -82,8 +82,8 @@ SELECT count(*), count(DISTINCT record_id) FROM items;
 
 -- Wherever the rows have gone meanwhile, they are replaced.
 CREATE TABLE moved (a integer, filler text DEFAULT repeat('x', 500), record_id bigint);
-CALL regress.put('ledger/m.json', (SELECT string_agg('{"a":1}', E'\n') FROM generate_series(1, 50)));
-CALL regress.put('ledger/n.json', (SELECT string_agg('{"a":2}', E'\n') FROM generate_series(1, 50)));
+CALL regress.put('ledger/m.json', repeat(E'{"a":1}\n', 50));
+CALL regress.put('ledger/n.json', repeat(E'{"a":2}\n', 50));
 SELECT status, rows_loaded FROM stedi.load('moved', :'uri' || '[mn].json');
 UPDATE moved SET filler = filler || 'y' WHERE a = 1;
 CALL regress.put('ledger/m.json', '{"a":3}');
@@ -145,13 +145,8 @@ SELECT a FROM parts ORDER BY a;
 
 -- Many objects, in one call or in many.
 CALL regress.make_directory('ledger/many');
-DO $$
-BEGIN
-	FOR i IN 1..1100 LOOP
-		CALL regress.put(format('ledger/many/%s.json', i), format('{"a":%s}', i));
-	END LOOP;
-END
-$$;
+SELECT array_agg(format('{"a":%s}', i)) AS lines FROM generate_series(1, 1100) AS i \gset
+CALL regress.put_lines('ledger/many', :'lines');
 CREATE TABLE many (a integer, record_id bigint);
 SELECT count(*) FROM stedi.load('many', :'uri' || 'many/', max_objects => 50);
 SET stedi.concurrency = 64;

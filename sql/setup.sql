@@ -2,6 +2,10 @@
 -- What the other tests use: files with exact bytes below the data directory, and
 -- errors as rows, without the paths of this machine.
 --
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_operator, regress_engineer, regress_scientist, regress_loader;
+RESET client_min_messages;
+
 CREATE SCHEMA regress;
 GRANT USAGE ON SCHEMA regress TO PUBLIC;
 
@@ -37,6 +41,14 @@ $$;
 CREATE PROCEDURE regress.put(path text, content text) LANGUAGE plpgsql AS $$
 BEGIN
 	CALL regress.put_bytes(path, convert_to(content, 'UTF8'));
+END
+$$;
+
+-- Many files, one for each line: xaaaa, xaaab and so on.
+CREATE PROCEDURE regress.put_lines(path text, lines text[]) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('COPY (SELECT unnest(%L::text[])) TO PROGRAM %L', lines,
+				   format('cd "%s" && split -l 1 -a 4', regress.base() || path));
 END
 $$;
 

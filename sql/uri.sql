@@ -107,13 +107,8 @@ FROM stedi.list_objects(regress.uri('uri/2024/a.json')) AS l, before AS b;
 
 -- More than one page's worth.
 CALL regress.make_directory('uri/many');
-DO $$
-BEGIN
-	FOR i IN 1..1203 LOOP
-		CALL regress.put(format('uri/many/%s.json', i), '{}');
-	END LOOP;
-END
-$$;
+SELECT array_fill('{}'::text, ARRAY[1203]) AS lines \gset
+CALL regress.put_lines('uri/many', :'lines');
 SELECT count(*), count(DISTINCT uri) AS uris,
 	   bool_and(uri COLLATE "C" > previous COLLATE "C") AS in_order
 FROM (SELECT uri, lag(uri) OVER (ORDER BY n) AS previous

@@ -29,6 +29,7 @@
 #include "storage/lock.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/backend_progress.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -178,6 +179,7 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	StediManifest previous = {0};
 	bool		has_previous = false;
 
+	PreventCommandIfReadOnly("stedi.export()");
 	InitMaterializedSRF(fcinfo, 0);
 	export->source = source;
 	export->context = CurrentMemoryContext;

@@ -8,9 +8,9 @@
  *												v				  v
  *										   stedi.reject		target table
  *
- * The target is locked against other loads (not against readers or writers)
- * before the ledger is looked at, and stays so until the transaction ends; so
- * two sessions cannot take the same object.  Each object is loaded in a
+ * The target is locked against other loads (not against readers, writers, VACUUM
+ * or ANALYZE) before the ledger is looked at, and stays so until the transaction
+ * ends; so two sessions cannot take the same object.  Each object is loaded in a
  * subtransaction, with its ledger row outside of it: an object that fails leaves
  * nothing but the row that says why.
  */
@@ -18,6 +18,7 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/progress.h"
 #include "executor/spi.h"
@@ -359,8 +360,10 @@ open_target(LoadState *state)
 {
 	const StediJob *job = state->job;
 
-	/* This lock conflicts with itself, and with nothing that reads or writes. */
-	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : ShareUpdateExclusiveLock);
+	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : RowExclusiveLock);
+	/* Nothing but loads takes this kind of lock on a relation. */
+	if (!job->dry_run)
+		LockDatabaseObject(RelationRelationId, job->target, 0, ExclusiveLock);
 	state->builder = stedi_row_builder_create(RelationGetDescr(state->rel), state->rel, job->aliases);
 	state->inserter = stedi_inserter_create(state->rel, job->on_error != STEDI_ON_ERROR_STOP);
 	state->erasures = stedi_erasures_load(RelationGetDescr(state->rel));

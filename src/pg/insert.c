@@ -13,6 +13,7 @@
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
@@ -80,6 +81,11 @@ stedi_inserter_create(Relation rel, bool catch_errors)
 						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 													RelationGetRelationName(rel)),
 						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+
+	if (IsSystemRelation(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied: \"%s\" is a system catalog", RelationGetRelationName(rel))));
 
 	inserter->rel = rel;
 	inserter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
@@ -264,7 +270,6 @@ insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *e
 			category = ERRCODE_TO_CATEGORY(data->sqlerrcode);
 			if (category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
 				category != ERRCODE_DATA_EXCEPTION &&
-				category != ERRCODE_CHECK_VIOLATION &&
 				category != ERRCODE_WITH_CHECK_OPTION_VIOLATION &&
 				data->sqlerrcode != ERRCODE_RAISE_EXCEPTION)
 				PG_RE_THROW();

@@ -68,9 +68,10 @@ BEGIN
 	END IF;
 	person := stedi.erasure_hash('email', email);
 
-	-- A load that is under way would bring back what is deleted here.
-	LOCK TABLE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing
-		IN SHARE UPDATE EXCLUSIVE MODE;
+	-- A load that is under way would bring back what is deleted here.  In the order
+	-- in which ingest() takes them.
+	LOCK TABLE stedi.accelerometer_landing, stedi.customer_landing, stedi.step_trainer_landing
+		IN SHARE ROW EXCLUSIVE MODE;
 
 	-- Which devices are this person's, as of now.
 	REFRESH MATERIALIZED VIEW stedi.device_owner;

@@ -46,8 +46,8 @@ BEGIN
 			RETURN round(extract(epoch FROM clock_timestamp() - started) * 1000, 1);
 		ELSIF a.state <> 'active' THEN
 			RETURN round(extract(epoch FROM a.state_change - started) * 1000, 1);
-		ELSIF clock_timestamp() > started + interval '30 s' THEN
-			RETURN 30000;
+		ELSIF clock_timestamp() > started + interval '5 s' THEN
+			RETURN 5000;
 		END IF;
 		PERFORM pg_sleep(0.001);
 	END LOOP;
@@ -66,6 +66,9 @@ my $export = q{SELECT count(*) FROM stedi.export_query($$
   . quote(uri('out/')) . q{, mode => 'overwrite')};
 my $part = q{part-00000.*partNumber=2};
 my $objects = q{accelerometer-.*[.]json};
+
+my $files = $export =~ s/'overwrite'/'overwrite', max_file_size => '200kB'/r;
+my @dead = (target => 'out/', times => 0, action => 'stall', at => 'request');
 
 my @cases = (
 	[ 'while listing', $ingest,
@@ -89,12 +92,28 @@ my @cases = (
 		{ method => 'POST', target => 'uploads', action => 'stall', at => 'request' } ],
 	[ 'while an upload is completed', $export,
 		{ method => 'POST', target => 'uploadId=', action => 'stall', at => 'request' } ],
+	# From some moment on the store answers nothing at all, so that what was
+	# written can't be taken back either.
+	[ 'in an upload to a store that has died', $export,
+		{ target => $part, action => 'stall', at => 'upload', bytes => 100_000 }, { method => 'DELETE', @dead } ],
+	[ 'in the third file to a store that has died', $files,
+		{ target => 'part-00002', action => 'stall', at => 'request' }, { method => 'DELETE', @dead } ],
 );
 
 sub untouched
 {
 	return one('SELECT (SELECT count(*) FROM stedi.accelerometer_landing), (SELECT count(*) FROM stedi.object)')
 	  . '|' . scalar(grep { !/_manifest|_SUCCESS/ } $s3->ls(key('out/')));
+}
+
+# Export one row to the place where exports were stopped, then remove that, too;
+# returns how many files there were.
+sub clean_up
+{
+	one("SELECT * FROM stedi.export_query('SELECT 1', " . quote(uri('out/')) . q{, mode => 'overwrite')});
+	my @parts = grep { /part-/ } $s3->ls(key('out/'));
+	$s3->rm($_) for @parts, key('out/_manifest.json'), key('out/_SUCCESS');
+	return scalar @parts;
 }
 
 # Wait until the query hangs where it should.
@@ -115,13 +134,13 @@ my $fds = remote_fds($pid);
 
 for my $case (@cases)
 {
-	my ($where, $sql, $rule) = @$case;
+	my ($where, $sql, $rule, @more) = @$case;
 	my @figures;
 	my ($out, $messages);
 	for (1 .. $tries)
 	{
 		$proxy->clear;
-		$proxy->rule(%$rule);
+		$proxy->rule(%$_) for $rule, @more;
 		start_query($session, $sql);
 		unless (hangs($rule))
 		{
@@ -129,15 +148,20 @@ for my $case (@cases)
 			last;
 		}
 		push @figures, one("SELECT stop_ms($pid, 'cancel')");
+		$proxy->clear;
 		($out, $messages) = finish_query($session);
 		last if $figures[-1] <= $promised_ms + $measuring_ms;
+		clean_up() if @more;
 	}
 	$proxy->clear;
 	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, "$where: cancelled at once");
 	diag "cancel $where: @figures ms";
 	like($messages, qr/57014: canceling statement due to user request/, "$where: as a cancelled query");
 	is($out, '', "$where: no result");
+	# What a dead store keeps, the next export to the same place removes.
+	is(clean_up(), 1, "$where: the next export cleans up") if @more;
 	is(untouched(), '0|0|0', "$where: nothing is left half done");
+	is_deeply([ $s3->uploads(key('out/')) ], [], "$where: no upload is left");
 	is($session->query('SELECT 1'), '1', "$where: the session goes on");
 	is(remote_fds($pid), $fds, "$where: no descriptor is left");
 }
@@ -169,12 +193,12 @@ one('TRUNCATE stedi.accelerometer_landing; TRUNCATE stedi.object CASCADE');
 # Being terminated is no slower.
 for my $case (@cases[ 0, 3, 5, 6 ])
 {
-	my ($where, $sql, $rule) = @$case;
+	my ($where, $sql, $rule, @more) = @$case;
 	my @figures;
 	for (1 .. $tries)
 	{
 		$proxy->clear;
-		$proxy->rule(%$rule);
+		$proxy->rule(%$_) for $rule, @more;
 		my $victim = session($node);
 		my $victim_pid = backend_pid($victim);
 		start_query($victim, $sql);

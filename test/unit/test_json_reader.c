@@ -140,7 +140,8 @@ read_all(const Setup *setup, const char *input, size_t length, size_t chunk)
 				stedi_bytes_append_text(&out, " ASKS FOR MORE AFTER THE END");
 				break;
 			}
-			if (number > 0 && stedi_json_reader_line(reader) != line)
+			/* now and then, as it costs a scan; the window moves on every 200 kB or so */
+			if (number > 0 && fed % 4099 == 0 && stedi_json_reader_line(reader) != line)
 				stedi_bytes_append_text(&out, " [line forgotten]");
 			if (n > available)
 				n = available;
@@ -424,7 +425,6 @@ test_strictness(void)
 		{"\"ok \xC3\xA9 \xC3\xA9\xC3\"", "utf8", 10}, {"\"\xC3\xA9\x80\"", "utf8", 3},
 		{"[\"\xFF\"]", "utf8", 2}, {"{\"\xFF\":1}", "utf8", 2}, {"{\"k\":\"\\uDC00\"}", "utf8", 11},
 	};
-	Setup		setup = make_setup(ab, 1);
 	Setup		none = make_setup(ab, 0);
 	static const Case keys[] = {
 		{"{a:1}\n", "0+5!syntax@1:1"},
@@ -471,7 +471,7 @@ test_strictness(void)
 					 cases[i].fault, cases[i].noticed + 5, length - 7);
 		check(&none, input, (size_t) length, expected, name);
 
-		/* the same one level down, and for a column that is wanted */
+		/* the same one level down */
 		length = snprintf(input, sizeof(input), "{\"n\":[%s]}\n{\"a\":0}", cases[i].value);
 		events = read_all(&none, input, (size_t) length, (size_t) length);
 		if (*cases[i].value != '\0')
@@ -480,7 +480,6 @@ test_strictness(void)
 		ok(in_list, "the same in a list");
 	}
 	CHECK_CASES(&none, keys, "keys");
-	stedi_json_schema_free(setup.schema);
 	stedi_json_schema_free(none.schema);
 }
 
@@ -860,12 +859,9 @@ test_memory(void)
 
 		if (available > largest)
 			largest = available;
-		memset(space, fed == 0 ? '{' : 'x', 1);
+		memset(space, 'x', available);
 		if (fed == 0)
 			memcpy(space, "{\"a\":\"", 6);
-		else
-			memset(space, 'x', 6);
-		memset(space + 6, 'x', available - 6);
 		stedi_json_reader_filled(reader, available);
 		fed += available;
 		if (stedi_json_reader_next(reader, &record, &status) != STEDI_JSON_NEED_INPUT)

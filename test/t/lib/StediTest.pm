@@ -142,6 +142,7 @@ sub session
 {
 	my ($node, $database) = @_;
 	my $session = $node->background_psql($database // 'postgres', on_error_stop => 0);
+	$session->set_query_timer_restart(1);
 	$session->query('\set VERBOSITY verbose');
 	return $session;
 }

@@ -1,0 +1,86 @@
+
+# The memory of a backend is bounded, whatever the size of an object: 2 GB of
+# JSON come out of a gzip of a few MB, and 1 GB goes back.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Compress::Zlib;
+use PostgreSQL::Test::Utils;
+use StediS3;
+use StediTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $limit_mb = 128;
+my $node = lake_node('memory');
+my $s3 = StediS3->new;
+
+sub one { return $node->safe_psql('postgres', $_[0]) }
+
+# A gzip file may have many members, and these are all the same.
+my $record = '{"id":%d,"payload":"' . join('', map { chr(97 + $_ * 7 % 26) } 1 .. 4000) . '"}' . "\n";
+my $block = join '', map { sprintf $record, $_ } 1 .. 16_000;
+my $members = int(2 * 1024**3 / length $block) + 1;
+my $member = Compress::Zlib::memGzip($block);
+my $size = $members * length $block;
+my $records = $members * 16_000;
+undef $block;
+my $file = scratch_dir() . '/large.json.gz';
+append_to_file($file, $member x $members);
+cmp_ok(-s $file, '<', 100 * 1024**2, 'the object is small');
+$s3->put_file(key('large/large.json'), $file);
+
+# Private memory of a process in kB, at its highest until a session has finished.
+sub highest
+{
+	my ($session, $pid, $sql) = @_;
+	my $highest = 0;
+	start_query($session, "$sql;\n\\echo the end");
+	until ($session->{stdout} =~ /the end/)
+	{
+		my ($now) = slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB/m;
+		$highest = $now if $now > $highest;
+		$session->{run}->pump_nb;
+		sleep 0.01;
+		die 'the query takes too long' if $session->{timeout}->is_expired;
+	}
+	my ($out) = finish_query($session);
+	return ($highest, $out =~ s/\s*the end\s*//r);
+}
+
+one('CREATE UNLOGGED TABLE large (id int, record_id bigint)');
+my $session = session($node);
+my $pid = backend_pid($session);
+
+my $started = time;
+my ($kb, $out) = highest($session, $pid,
+	'SELECT rows_loaded, bytes, rows_rejected FROM stedi.load(' . quote('large') . ', ' . quote(uri('large/')) . ')');
+my $seconds = time - $started;
+is($out, "$records|$size|0", 'all of it is loaded');
+cmp_ok($kb, '<', $limit_mb * 1024, "loading 2 GB takes less than $limit_mb MB");
+cmp_ok($kb, '>', 1024, 'the measuring works');
+diag sprintf 'load: %d MB of memory, %.1f s, %d MB/s', $kb / 1024, $seconds, $size / 1e6 / $seconds;
+
+$started = time;
+($kb, $out) = highest($session, $pid,
+	"SELECT rows, bytes FROM stedi.export_query('SELECT id, repeat(md5(id::text), 8) AS payload FROM large LIMIT 500000', "
+	  . quote(uri('export/')) . ')');
+$seconds = time - $started;
+my ($rows, $bytes) = split /\|/, $out;
+is($rows, 500_000 < $records ? 500_000 : $records, 'all of it is exported');
+cmp_ok($kb, '<', $limit_mb * 1024, "the export takes less than $limit_mb MB");
+diag sprintf 'export: %d MB of memory, %.1f s, %d MB/s', $kb / 1024, $seconds, $bytes / 1e6 / $seconds;
+
+# One record of many MB is a reject, not an allocation.
+$s3->put(key('record/one.json'), '{"id":1,"payload":"' . 'x' x 20_000_000 . "\"}\n{\"id\":2}\n");
+($kb, $out) = highest($session, $pid,
+	'SELECT rows_loaded, rows_rejected FROM stedi.load(' . quote('large') . ', ' . quote(uri('record/')) . ", on_error => 'reject')");
+is($out, '1|1', 'a record above stedi.max_record_size is a reject');
+cmp_ok($kb, '<', $limit_mb * 1024, "and takes less than $limit_mb MB");
+is(one('SELECT sqlstate, byte_length, octet_length(raw) FROM stedi.reject'), '54000|20000021|65536', 'of which the beginning is kept');
+$session->quit;
+
+done_testing();
