@@ -392,7 +392,7 @@ SELECT status FROM stedi.load('aliased', regress.uri('load/aliased.json'), alias
 SELECT * FROM aliased;
 SELECT * FROM regress.error(format('SELECT * FROM stedi.load(''numbers'', %L, aliases => ''{"id": "record_id"}'')', :'uri'));
 
--- The lock that keeps two loads apart does not keep readers or writers out.
+-- On the table itself, a load has no lock that INSERT does not have.
 BEGIN;
 SELECT count(*) FROM stedi.load('bounded', :'uri');
 SELECT mode FROM pg_locks WHERE relation = 'bounded'::regclass AND pid = pg_backend_pid() ORDER BY mode;

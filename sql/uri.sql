@@ -34,7 +34,9 @@ SELECT * FROM regress.error($$SELECT * FROM stedi.export_query('SELECT 1', 'file
 SELECT * FROM regress.error($$SELECT * FROM stedi.export_query('SELECT 1', 'file:///tmp/out/?acl=public-read')$$);
 SELECT * FROM regress.error($$SELECT * FROM stedi.export_query('SELECT 1', 'file://out/')$$);
 SELECT * FROM regress.error($$SELECT stedi.attach('bucket/')$$);
+SELECT * FROM regress.error($$SELECT stedi.attach('s3://')$$);
 SELECT * FROM regress.error($$SELECT stedi.attach(NULL)$$);
+SELECT count(*) FROM stedi.source;
 
 -- A tree to look at.
 CALL regress.make_directory('uri/2024/01');

@@ -19,6 +19,11 @@ INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
 SELECT email, pg_temp.at(i), i, n, 0, 10 * n + i
 FROM (VALUES (1, 'ann@example.com', 0), (2, 'bob@example.com', 2), (3, 'cy@example.com', 4)) AS c(n, email, first),
 	 generate_series(first, first + 3) AS i;
+-- Ed has no device, but exercises when Ann does: nobody's steps are his.
+INSERT INTO stedi.customer_landing (customer_name, email, last_update_date, share_with_research_as_of_date, record_id)
+VALUES ('Ed', 'ed@example.com', pg_temp.at(-100), pg_temp.at(-100), 5);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+VALUES ('ed@example.com', pg_temp.at(0), 0, 5, 0, 50), ('ed@example.com', pg_temp.at(1), 1, 5, 0, 51);
 INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, distance_from_object, record_id)
 SELECT pg_temp.at(i), serial_number, i, 100 * n + i
 FROM (VALUES (1, 'd-ann', 0), (2, 'd-bob', 2), (3, 'd-cy', 4), (4, 'd-di', 20)) AS d(n, serial_number, first),

@@ -21,6 +21,11 @@
 #error "stedi needs PostgreSQL 15 or later"
 #endif
 
+/* 18: stands before the declaration, not after it */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* 16: one ACL check for all kinds of objects */
 static inline AclResult
 StediServerAclCheck(Oid serverid, Oid userid)

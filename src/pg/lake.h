@@ -59,11 +59,11 @@ extern StediObject *stedi_lake_next(StediLakeListing *listing);
 extern TimestampTz stedi_unix_timestamp(int64 microseconds);
 
 /* Nothing matched: 58P01 */
-extern void stedi_lake_no_match(const StediLake *lake) pg_attribute_noreturn();
+pg_noreturn extern void stedi_lake_no_match(const StediLake *lake);
 
 /* Throw what a store call reported: the caught interrupt if there is one, else
  * the status. */
-extern void stedi_lake_fail(StediLake *lake, const StediStatus *status) pg_attribute_noreturn();
+pg_noreturn extern void stedi_lake_fail(StediLake *lake, const StediStatus *status);
 
 /* CHECK_FOR_INTERRUPTS with the same care: throws what was caught before. */
 extern void stedi_lake_check(StediLake *lake);

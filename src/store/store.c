@@ -4,8 +4,8 @@
  *		of open handles by which closing a store closes what is still open.
  */
 #include <stdlib.h>
-
 #include <string.h>
+
 #include "store/store_internal.h"
 
 static void link_handle(StediStore *store, StediHandle **list, StediHandle *handle);

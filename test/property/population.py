@@ -304,13 +304,18 @@ class Maker:
     # Accidents
 
     def collisions(self):
-        """Other people's phones read at somebody's moments, by chance."""
+        """Other phones read at somebody's moments, or next to them."""
         emails = list(self.moments)
         for _ in range(self.rng.choice((0, 0, 1, 3, 6))):
             at = self.rng.choice(self.moments[self.rng.choice(emails)])
             for email in self.rng.sample(emails, self.rng.randint(1, 3)):
-                self.read(email, at)
-                self.kinds.add("clock collision")
+                if self.chance(0.7):
+                    self.read(email, at)
+                    self.kinds.add("clock collision")
+                else:
+                    self.read(email, at + self.rng.choice(
+                        (-MILLISECOND, -MICROSECOND, MICROSECOND)))
+                    self.kinds.add("near miss")
 
     def damage(self):
         """Missing values, exact duplicates, a phone that nobody registered."""

@@ -88,8 +88,8 @@ NEED_ALL_RECORDS = {"consent", "wearer"}
 # What a run must have met for its result to mean something.
 KINDS = set(made.HISTORIES) | {
     "email in another spelling", "in step", "device that nobody wears",
-    "repeated serial number", "clock collision", "exact duplicate",
-    "missing value", "claim to a device of somebody who does not share",
+    "repeated serial number", "clock collision", "near miss",
+    "exact duplicate", "missing value", "claim to a device of somebody who does not share",
     "owner by evidence", "owner by claim", "no owner", "owner by claim, tied",
     "evidence of exactly 3 matches", "no evidence with 2 matches",
     "evidence of exactly twice the runner-up",
@@ -554,10 +554,10 @@ def cut_down(checker, population, test):
                                     test in NEED_ALL_RECORDS))}
         spare = [candidates[id(candidate)][1] for candidate
                  in failing([c for c, _ in candidates.values()])]
-        if spare:
-            population = failing([
-                without(population, set().union(*spare[:i + 1]))
-                for i in range(len(spare))])[-1]
+        fewer = failing([without(population, set().union(*spare[:i + 1]))
+                         for i in range(len(spare))])
+        if fewer:
+            population = fewer[-1]
         elif size == 0:
             size = max(1, population.size() // 2)
         elif size > 1:
@@ -610,8 +610,12 @@ def run(options):
             populations = [made.generate(options.seed, number)
                            for number in numbers[start:start + BATCH]]
             tried += len(populations)
-            for population, wrong in zip(populations,
-                                         checker.try_all(populations)):
+            try:
+                results = checker.try_all(populations)
+            except BailOut as problem:
+                raise BailOut(f"seed {options.seed}, from population"
+                              f" {populations[0].number} on: {problem}")
+            for population, wrong in zip(populations, results):
                 for test, lines in wrong.items():
                     if lines:
                         failed.setdefault(test, (population, lines))

@@ -64,9 +64,7 @@ my $pid = backend_pid($victim);
 $proxy->rule(method => 'GET', target => 'accelerometer-.*[.]json', skip => 4, action => 'stall', at => 'body', bytes => 30000);
 start_query($victim, $ingest);
 ok($proxy->wait_stalled, 'a session is half-way through');
-kill 'KILL', $pid;
-$victim->{run}->finish;
-ok($node->poll_query_until('postgres', 'SELECT true'), 'the server comes back');
+ok(crash($node, $victim, $pid), 'the server comes back');
 $proxy->clear;
 is(one('SELECT (SELECT count(*) FROM stedi.accelerometer_landing), (SELECT count(*) FROM stedi.object)'),
 	'0|0', 'the killed load left nothing');

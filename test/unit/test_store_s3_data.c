@@ -140,7 +140,9 @@ static bool
 short_without_length(int fd, const Request *request)
 {
 	(void) request;
-	send_text(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n0\r\n\r\n");
+	send_text(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
+	send_all(fd, body, 5);
+	send_text(fd, "\r\n0\r\n\r\n");
 	return true;
 }
 

@@ -12,10 +12,10 @@ use Encode qw(decode encode);
 use FindBin;
 use IPC::Open2;
 use JSON::PP;
-use MIME::Base64;
+use PostgreSQL::Test::Utils;
 
 my $program = <<'PYTHON';
-import base64, json, os, sys
+import json, os, sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, sys.argv[1])
 import s3client
@@ -24,15 +24,12 @@ from botocore.exceptions import ClientError
 s3 = s3client.connect()
 bucket = os.environ["STEDI_S3_BUCKET"]
 
-def put(key, body):
-    s3.put_object(Bucket=bucket, Key=key, Body=base64.b64decode(body))
-
 def put_file(key, path):
     s3.upload_file(path, bucket, key)
 
 def put_many(prefix, names, body):
     for name in names:
-        put(prefix + name, body)
+        s3.put_object(Bucket=bucket, Key=prefix + name, Body=body.encode())
 
 def sync(path, prefix):
     for folder, _, names in os.walk(path):
@@ -40,9 +37,8 @@ def sync(path, prefix):
             file = os.path.join(folder, name)
             put_file(prefix + os.path.relpath(file, path), file)
 
-def get(key):
-    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    return base64.b64encode(body).decode()
+def get_file(key, path):
+    s3.download_file(bucket, key, path)
 
 def head(key):
     reply = s3.head_object(Bucket=bucket, Key=key)
@@ -84,7 +80,8 @@ sub new
 	my ($class) = @_;
 	my $pid = open2(my $from, my $to, '/usr/bin/python3', '-c', $program,
 		"$FindBin::RealBin/../s3");
-	return bless { from => $from, to => $to, pid => $pid }, $class;
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/contents';
+	return bless { from => $from, to => $to, pid => $pid, file => $file }, $class;
 }
 
 sub ask
@@ -101,11 +98,27 @@ sub ask
 
 sub text { return decode('UTF-8', $_[0]) }
 
-sub put { $_[0]->ask('put', text($_[1]), encode_base64($_[2], '')) }
+# Contents go through a file.
+sub put
+{
+	my ($self, $key, $body) = @_;
+	open(my $file, '>:raw', $self->{file}) or die "$self->{file}: $!\n";
+	print $file $body;
+	close $file;
+	$self->put_file($key, $self->{file});
+	return;
+}
+
+sub get
+{
+	my ($self, $key) = @_;
+	$self->ask('get_file', text($key), $self->{file});
+	return slurp_file($self->{file});
+}
+
 sub put_file { $_[0]->ask('put_file', text($_[1]), $_[2]) }
-sub put_many { $_[0]->ask('put_many', text($_[1]), $_[2], encode_base64($_[3], '')) }
+sub put_many { $_[0]->ask('put_many', text($_[1]), [ map { text($_) } @{ $_[2] } ], $_[3]) }
 sub sync { $_[0]->ask('sync', $_[1], text($_[2])) }
-sub get { return decode_base64($_[0]->ask('get', text($_[1]))) }
 sub head { return $_[0]->ask('head', text($_[1])) }
 sub ls { return map { encode('UTF-8', $_) } @{ $_[0]->ask('ls', text($_[1])) } }
 sub uploads { return map { encode('UTF-8', $_) } @{ $_[0]->ask('uploads', text($_[1])) } }

@@ -20,7 +20,7 @@ use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   lake_node lake_endpoint need_s3 bucket key uri literal_uri quote
-  sql_error is_error session start_query finish_query backend_pid
+  sql_error is_error session start_query finish_query backend_pid crash
   scratch_dir make_landing reframe remote_fds wait_until
 );
 
@@ -167,6 +167,18 @@ sub finish_query
 	$session->{stderr} = '';
 	$out =~ s/^\s+|\s+$//g;
 	return ($out, $messages);
+}
+
+# Kill a session's backend as the kernel would, and wait until the server has
+# recovered.
+sub crash
+{
+	my ($node, $session, $pid) = @_;
+	my $offset = -s $node->logfile;
+	kill 'KILL', $pid;
+	$session->{run}->finish;
+	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
+	return $node->poll_query_until('postgres', 'SELECT true');
 }
 
 # Descriptors of a process that lead outside: sockets, epoll, pipes.
