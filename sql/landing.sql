@@ -3,6 +3,9 @@
 --
 SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
+DELETE FROM stedi.source;
+DELETE FROM stedi.export_target;
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
 CALL regress.make_directory('landing');
 
 -- Without sources there is nothing to do, and it says so.

@@ -37,6 +37,8 @@ SELECT * FROM regress.error($$SELECT stedi.attach('bucket/')$$);
 SELECT * FROM regress.error($$SELECT stedi.attach('s3://')$$);
 SELECT * FROM regress.error($$SELECT stedi.attach(NULL)$$);
 SELECT count(*) FROM stedi.source;
+DELETE FROM stedi.source;
+DELETE FROM stedi.export_target;
 
 -- A tree to look at.
 CALL regress.make_directory('uri/2024/01');

@@ -149,13 +149,10 @@ class Side:
             raise Gone
 
     def is_gone(self):
-        """Has the other end closed?  Only asked while it has nothing to say."""
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        try:
-            return bool(readable) and \
-                not self.connection.recv(1, socket.MSG_PEEK)
-        except OSError:
-            return True
+        """Has the other end closed, whatever it has said before?"""
+        poll = select.poll()
+        poll.register(self.connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def reset(self):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
@@ -297,11 +294,11 @@ class Client(socketserver.BaseRequestHandler):
                          + (b"" if method == "HEAD" else body))
 
     def stall(self):
+        """Wait to be released, or until the client has gone."""
         with self.state.lock:
             released = self.state.released
             self.state.stalled += 1
         while not released.wait(0.05):
-            # More of an upload may be there: then it is too early to tell.
             if self.client.is_gone():
                 with self.state.lock:
                     if released is self.state.released:
