@@ -89,7 +89,8 @@ NEED_ALL_RECORDS = {"consent", "wearer"}
 KINDS = set(made.HISTORIES) | {
     "email in another spelling", "in step", "device that nobody wears",
     "repeated serial number", "clock collision", "near miss",
-    "exact duplicate", "missing value", "claim to a device of somebody who does not share",
+    "exact duplicate", "missing value",
+    "claim to a device of somebody who does not share",
     "owner by evidence", "owner by claim", "no owner", "owner by claim, tied",
     "evidence of exactly 3 matches", "no evidence with 2 matches",
     "evidence of exactly twice the runner-up",
@@ -112,9 +113,9 @@ def psql(database, script):
     done = subprocess.run(
         ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database, "-f", "-"],
         input=script.encode(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=dict(os.environ, PGOPTIONS="-c timezone=UTC -c datestyle=ISO"
-                                       " -c client_min_messages=warning",
-                 PGCLIENTENCODING="UTF8"))
+        env=dict(os.environ, PGCLIENTENCODING="UTF8", PGOPTIONS=os.environ.get(
+            "PGOPTIONS", "") + " -c timezone=UTC -c datestyle=ISO"
+            " -c extra_float_digits=1 -c client_min_messages=warning"))
     if done.returncode != 0:
         raise BailOut("psql: " + done.stderr.decode().strip())
     return done.stdout.decode()
@@ -537,25 +538,20 @@ def cut_down(checker, population, test):
     A round finds out which groups of rows can go, and how many of these
     together; all populations of a step are tried at once.
     """
-    def failing(candidates):
-        return [candidate for i in range(0, len(candidates), BATCH)
-                for candidate, wrong in zip(
-                    candidates[i:i + BATCH],
-                    checker.try_all(candidates[i:i + BATCH]))
-                if wrong[test]]
+    def fail(candidates):
+        return [bool(wrong[test]) for i in range(0, len(candidates), BATCH)
+                for wrong in checker.try_all(candidates[i:i + BATCH])]
 
-    if not failing([population]):
+    if not any(fail([population])):
         return population, ["it does not fail alone"]
     size = 0
     while True:
-        candidates = {id(candidate): (candidate, group) for candidate, group
-                      in ((without(population, group), group) for group
-                          in groups(population, size,
-                                    test in NEED_ALL_RECORDS))}
-        spare = [candidates[id(candidate)][1] for candidate
-                 in failing([c for c, _ in candidates.values()])]
-        fewer = failing([without(population, set().union(*spare[:i + 1]))
-                         for i in range(len(spare))])
+        parts = groups(population, size, test in NEED_ALL_RECORDS)
+        spare = list(itertools.compress(
+            parts, fail([without(population, part) for part in parts])))
+        fewer = [without(population, set().union(*spare[:i + 1]))
+                 for i in range(len(spare))]
+        fewer = list(itertools.compress(fewer, fail(fewer)))
         if fewer:
             population = fewer[-1]
         elif size == 0:

@@ -304,6 +304,8 @@ class Client(socketserver.BaseRequestHandler):
                     if released is self.state.released:
                         self.state.stalled -= 1
                 raise Gone
+        if self.client.is_gone():
+            raise Gone
 
 
 class Control(socketserver.StreamRequestHandler):

@@ -151,6 +151,13 @@ test_listing(StediStore *store)
 	stedi_object_free(&object);
 	stedi_listing_close(listing);
 
+	listing = stedi_store_list(store, at("list/"), &status);
+	ok(stedi_listing_after(listing, at("list/a/b"), &status) &&
+	   stedi_listing_next(listing, &object, &status) == 1 &&
+	   strcmp(object.key, at("list/a/deep/x")) == 0, "a listing can go on after a key");
+	stedi_object_free(&object);
+	stedi_listing_close(listing);
+
 	ok(stedi_store_list(store, "relative/", &status) == NULL &&
 	   status.code == STEDI_BAD_ARGUMENT, "a relative path is refused");
 }

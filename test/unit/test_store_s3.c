@@ -442,6 +442,15 @@ test_listing(void)
 	stedi_object_free(&object);
 	stedi_listing_close(listing);
 	is_int(list_all(store, "p/", &status), 4, "pages are joined");
+
+	/* this server ignores start-after */
+	listing = stedi_store_list(store, "p/", &status);
+	ok(stedi_listing_after(listing, "p/a/b", &status) &&
+	   stedi_listing_next(listing, &object, &status) == 1 && strcmp(object.key, "p/c") == 0 &&
+	   count_requests("GET", "start-after=p%2Fa%2Fb") == 1,
+	   "a listing can go on after a key");
+	stedi_object_free(&object);
+	stedi_listing_close(listing);
 	end(store);
 	store = begin(looping_token);
 	ok(list_all(store, "p/", &status) == -STEDI_PROTOCOL && requests() == 2,
