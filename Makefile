@@ -88,7 +88,7 @@ $(UNIT_OBJS): test/unit/build/%.o: src/%.c $(wildcard src/core/*.h src/store/*.h
 	@mkdir -p $(@D)
 	$(CC) $(UNIT_CFLAGS) -c -o $@ $<
 
-$(UNIT_PROGRAMS): test/unit/build/%: test/unit/%.c test/unit/tap.h $(UNIT_OBJS)
+$(UNIT_PROGRAMS): test/unit/build/%: test/unit/%.c $(wildcard test/unit/*.h) $(UNIT_OBJS)
 	@mkdir -p $(@D)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< $(UNIT_OBJS) $(SHLIB_LINK)
 

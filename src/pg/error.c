@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/elog.h"
@@ -96,4 +97,24 @@ stedi_status_line(const StediStatus *status)
 	if (status->detail[0] == '\0')
 		return pstrdup(valid_text(status->message));
 	return psprintf("%s (%s)", valid_text(status->message), valid_text(status->detail));
+}
+
+ErrorData *
+stedi_rollback_caught(MemoryContext context, ResourceOwner owner)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+void
+stedi_rollback_and_rethrow(MemoryContext context, ResourceOwner owner)
+{
+	ReThrowError(stedi_rollback_caught(context, owner));
 }

@@ -5,6 +5,9 @@
 #ifndef STEDI_PG_ERROR_H
 #define STEDI_PG_ERROR_H
 
+#include "utils/elog.h"
+#include "utils/resowner.h"
+
 #include "core/json_reader.h"
 #include "core/status.h"
 
@@ -19,5 +22,13 @@ pg_noreturn extern void stedi_report(const StediStatus *status);
 
 /* message, and the detail in brackets: one line for a ledger; palloc'd */
 extern char *stedi_status_line(const StediStatus *status);
+
+/*
+ * In PG_CATCH: roll the current internal subtransaction back and go on as if the
+ * error had been thrown outside of it; context must outlive the subtransaction.
+ * stedi_rollback_caught() returns the error, palloc'd in context, instead.
+ */
+extern ErrorData *stedi_rollback_caught(MemoryContext context, ResourceOwner owner);
+pg_noreturn extern void stedi_rollback_and_rethrow(MemoryContext context, ResourceOwner owner);
 
 #endif							/* STEDI_PG_ERROR_H */

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
 #include <time.h>
 
 #include "access/xact.h"
@@ -118,16 +119,21 @@ static bool choose(const char *what, const char *value, const char *first, const
 static void lock_target(StediExport *export);
 static void make_run_id(StediExport *export);
 static void clean_target(StediExport *export, StediManifest *previous, bool *has_previous);
+static List *list_target(StediExport *export, StediObject **manifest);
+static const char *format_name(const StediExport *export);
+static const char *compression_name(const StediExport *export);
 static void abort_stale_uploads(StediExport *export);
 static bool is_ours(StediExport *export, const char *name);
 static bool in_manifest(const StediManifest *manifest, const char *name);
-static bool read_manifest(StediExport *export, StediManifest *manifest);
+static void read_manifest(StediExport *export, const StediObject *object, StediManifest *manifest);
 static void run_query(StediExport *export, const char *query);
 static PlannedStmt *plan_query(const char *query);
 static void export_startup(DestReceiver *self, int operation, TupleDesc desc);
 static bool export_row(TupleTableSlot *slot, DestReceiver *self);
 static void export_nothing(DestReceiver *self);
 static void open_file(StediExport *export);
+static StediPut *start_put(StediExport *export, const char *name, const StediPutOptions *options,
+						   StediStatus *status);
 static void flush_text(StediExport *export, bool last);
 static void close_file(StediExport *export);
 static void write_small(StediExport *export, const char *name, const char *type, const char *text);
@@ -318,44 +324,32 @@ make_run_id(StediExport *export)
 static void
 clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
 {
-	StediStatus status = {0};
-	StediListing *listing;
+	StediObject *manifest = NULL;
+	List	   *names = list_target(export, &manifest);
 	List	   *leftovers = NIL;
 	int			unlisted = 0;
-	bool		occupied = false;
+	bool		occupied = manifest != NULL;
 	ListCell   *cell;
 
-	*has_previous = read_manifest(export, previous);
+	if (manifest != NULL)
+		read_manifest(export, manifest, previous);
+	*has_previous = manifest != NULL;
 
-	listing = stedi_store_list(export->lake->store, export->lake->uri.key, &status);
-	if (listing == NULL)
-		stedi_lake_fail(export->lake, &status);
-	for (;;)
+	foreach(cell, names)
 	{
-		StediObject object;
-		int			got = stedi_listing_next(listing, &object, &status);
-		const char *name;
+		char	   *name = lfirst(cell);
+		bool		listed = *has_previous && in_manifest(previous, name);
 
-		if (got < 0)
-			stedi_lake_fail(export->lake, &status);
-		if (got == 0)
-			break;
-		name = object.key + strlen(export->lake->uri.key);
-		if (name[0] == '\0' || name[strlen(name) - 1] == '/')
-			;					/* a directory marker */
-		else if (is_ours(export, name) && !(*has_previous && in_manifest(previous, name)))
-			leftovers = lappend(leftovers, pstrdup(name));
-		else if (stedi_uri_matches(&export->lake->uri, object.key))
+		if (!listed && is_ours(export, name))
+			leftovers = lappend(leftovers, name);
+		else if (stedi_uri_matches(&export->lake->uri, target_key(export, name)))
 		{
 			occupied = true;
-			if (!*has_previous || !in_manifest(previous, name))
-				unlisted++;
+			unlisted += !listed;
 		}
-		stedi_object_free(&object);
 	}
-	stedi_listing_close(listing);
 
-	if (export->mode == MODE_FAIL && (occupied || *has_previous))
+	if (export->mode == MODE_FAIL && occupied)
 	{
 		stedi_manifest_free(previous);
 		ereport(ERROR,
@@ -363,6 +357,18 @@ clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
 				 errmsg("export target \"%s\" is not empty",
 						stedi_lake_uri(export->lake, export->lake->uri.key)),
 				 errhint("Use mode => 'overwrite' or mode => 'append'.")));
+	}
+	if (export->mode == MODE_APPEND && *has_previous &&
+		(strcmp(previous->format, format_name(export)) != 0 ||
+		 strcmp(previous->compression, compression_name(export)) != 0))
+	{
+		char	   *what = psprintf("%s, compression %s", previous->format, previous->compression);
+
+		stedi_manifest_free(previous);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot append files of another format or compression"),
+				 errdetail("What is there has format %s.", what)));
 	}
 	if (export->mode == MODE_OVERWRITE && unlisted > 0)
 		ereport(WARNING,
@@ -372,6 +378,56 @@ clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
 	foreach(cell, leftovers)
 		delete_name(export, lfirst(cell), true);
 	abort_stale_uploads(export);
+}
+
+/* The names of all objects below the target, but for the manifest's. */
+static List *
+list_target(StediExport *export, StediObject **manifest)
+{
+	const char *prefix = export->lake->uri.key;
+	List	   *names = NIL;
+	StediStatus status = {0};
+	StediListing *listing = stedi_store_list(export->lake->store, prefix, &status);
+
+	if (listing == NULL)
+		stedi_lake_fail(export->lake, &status);
+	for (;;)
+	{
+		StediObject object;
+		int			got = stedi_listing_next(listing, &object, &status);
+		char	   *name;
+
+		if (got < 0)
+			stedi_lake_fail(export->lake, &status);
+		if (got == 0)
+			break;
+		name = pstrdup(object.key + strlen(prefix));
+		if (strcmp(name, MANIFEST_NAME) == 0)
+		{
+			*manifest = palloc(sizeof(StediObject));
+			**manifest = object;
+			(*manifest)->key = pstrdup(object.key);
+			(*manifest)->etag = object.etag != NULL ? pstrdup(object.etag) : NULL;
+			(*manifest)->version_id = object.version_id != NULL ? pstrdup(object.version_id) : NULL;
+		}
+		else if (name[0] != '\0' && name[strlen(name) - 1] != '/')
+			names = lappend(names, name);	/* not a directory marker */
+		stedi_object_free(&object);
+	}
+	stedi_listing_close(listing);
+	return names;
+}
+
+static const char *
+format_name(const StediExport *export)
+{
+	return export->format == STEDI_FORMAT_CSV ? "csv" : "ndjson";
+}
+
+static const char *
+compression_name(const StediExport *export)
+{
+	return export->compression == STEDI_COMPRESSION_GZIP ? "gzip" : "none";
 }
 
 static void
@@ -427,23 +483,13 @@ in_manifest(const StediManifest *manifest, const char *name)
 	return false;
 }
 
-static bool
-read_manifest(StediExport *export, StediManifest *manifest)
+static void
+read_manifest(StediExport *export, const StediObject *object, StediManifest *manifest)
 {
-	StediStore *store = export->lake->store;
 	StediStatus status = {0};
-	StediObject object;
-	StediGet   *get;
+	StediGet   *get = stedi_store_get(export->lake->store, object, &status);
 	StringInfoData text;
 
-	if (!stedi_store_head(store, target_key(export, MANIFEST_NAME), &object, &status))
-	{
-		if (status.code == STEDI_NOT_FOUND)
-			return false;
-		stedi_lake_fail(export->lake, &status);
-	}
-	get = stedi_store_get(store, &object, &status);
-	stedi_object_free(&object);
 	if (get == NULL)
 		stedi_lake_fail(export->lake, &status);
 
@@ -464,7 +510,6 @@ read_manifest(StediExport *export, StediManifest *manifest)
 	stedi_get_close(get);
 	if (!stedi_manifest_parse(text.data, text.len, manifest, &status))
 		stedi_report(&status);
-	return true;
 }
 
 static void
@@ -592,16 +637,26 @@ open_file(StediExport *export)
 		export->format == STEDI_FORMAT_CSV ? "text/csv" : "application/x-ndjson";
 	memset(&export->file, 0, sizeof(export->file));
 	export->file.name = psprintf("part-%05d-%s.%s%s", list_length(export->files), export->run_id,
-								 export->format == STEDI_FORMAT_CSV ? "csv" : "ndjson",
-								 gzip ? ".gz" : "");
+								 format_name(export), gzip ? ".gz" : "");
 	export->encoder = stedi_encoder_new(export->compression, GZIP_LEVEL);
 	if (export->encoder == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	export->put = stedi_store_put(export->lake->store, target_key(export, export->file.name),
-								  &options, &status);
+	export->put = start_put(export, export->file.name, &options, &status);
 	if (export->put == NULL)
 		stedi_lake_fail(export->lake, &status);
 	stedi_format_header(export->formatter, &export->text);
+}
+
+/* Files of the server are readable for others, as those of COPY TO are. */
+static StediPut *
+start_put(StediExport *export, const char *name, const StediPutOptions *options, StediStatus *status)
+{
+	char	   *key = target_key(export, name);
+	mode_t		saved = umask(S_IWGRP | S_IWOTH);
+	StediPut   *put = stedi_store_put(export->lake->store, key, options, status);
+
+	umask(saved);
+	return put;
 }
 
 /* Hand the text to the encoder, and what that gives to the store. */
@@ -661,7 +716,7 @@ write_small(StediExport *export, const char *name, const char *type, const char 
 	StediStatus status = {0};
 	char	   *etag;
 
-	export->put = stedi_store_put(export->lake->store, target_key(export, name), &options, &status);
+	export->put = start_put(export, name, &options, &status);
 	if (export->put == NULL ||
 		!stedi_put_write(export->put, text, strlen(text), &status) ||
 		!stedi_put_commit(export->put, &etag, &status))
@@ -689,8 +744,8 @@ write_manifest(StediExport *export, const StediManifest *previous)
 	manifest.created_at = created_at;
 	manifest.producer = "stedi " STEDI_VERSION;
 	manifest.source = unconstify(char *, export->source);
-	manifest.format = export->format == STEDI_FORMAT_CSV ? "csv" : "ndjson";
-	manifest.compression = export->compression == STEDI_COMPRESSION_GZIP ? "gzip" : "none";
+	manifest.format = unconstify(char *, format_name(export));
+	manifest.compression = unconstify(char *, compression_name(export));
 	manifest.snapshot = snapshot_document(&manifest.rules);
 
 	manifest.columns = palloc0(sizeof(StediManifestColumn) * Max(export->desc->natts, 1));
@@ -726,7 +781,7 @@ write_manifest(StediExport *export, const StediManifest *previous)
 	write_small(export, MANIFEST_NAME, "application/json", copy);
 }
 
-/* What the exported data is based on, as JSON; and the rules in force. */
+/* What the exported data is based on, as JSON; and the rules that the zones follow. */
 static char *
 snapshot_document(char **rules)
 {
@@ -735,7 +790,7 @@ snapshot_document(char **rules)
 		"  'last_object_id', (SELECT max(object_id) FROM stedi.object),"
 		"  'objects_loaded', (SELECT count(*) FROM stedi.object WHERE status IN ('loaded', 'partial')),"
 		"  'zones_refreshed_at', (SELECT max(refreshed_at) FROM stedi.zone))::text,"
-		" stedi.policy('rules')";
+		" coalesce((SELECT rules FROM stedi.zone ORDER BY position DESC LIMIT 1), stedi.policy('rules'))";
 	StediIdentity self = stedi_become_owner();
 	MemoryContext old = CurrentMemoryContext;
 	char	   *document;

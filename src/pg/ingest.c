@@ -11,8 +11,8 @@
  * The target is locked against other loads (not against readers, writers, VACUUM
  * or ANALYZE) before the ledger is looked at, and stays so until the transaction
  * ends; so two sessions cannot take the same object.  Each object is loaded in a
- * subtransaction, with its ledger row outside of it: an object that fails leaves
- * nothing but the row that says why.
+ * subtransaction together with its ledger row: an object that fails leaves things
+ * as they were, but for what the ledger then says about it.
  */
 #include "postgres.h"
 
@@ -50,6 +50,7 @@ PG_FUNCTION_INFO_V1(stedi_load);
 #define PAGE_OBJECTS		1000	/* listed before the ledger is asked: one page of S3 */
 #define WINDOW_OBJECTS		64	/* MAX_CONCURRENCY of stedi.concurrency */
 #define MAX_LOST_OBJECTS	3	/* in a row, to connection errors: the store is gone */
+#define LOADABLE_RELKINDS	"rpvf"	/* tables, also partitioned and foreign, and views */
 #define PROGRESS_ROWS		4096	/* rows between two progress updates */
 
 /* An object whose bytes are on their way. */
@@ -100,7 +101,6 @@ typedef struct LoadState
 } LoadState;
 
 static StediOnError on_error_option(const char *value);
-static int64 size_option(FunctionCallInfo fcinfo, int argno);
 static void format_option(const char *value);
 static char *text_arg(FunctionCallInfo fcinfo, int argno);
 static void put_outcome(void *arg, const StediOutcome *outcome);
@@ -113,6 +113,7 @@ static bool list_page(LoadState *state);
 static void load_object(LoadState *state, InFlight *entry);
 static bool replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 						  StediOutcome *outcome);
+static char *target_name(LoadState *state);
 static void delete_rows(LoadState *state, const StediExtent *extent);
 static int64 execute_delete(LoadState *state, const StediExtent *extent, const char *condition);
 static StediExtent loaded_extent(LoadState *state, int64 rows);
@@ -145,11 +146,11 @@ stedi_ingest(PG_FUNCTION_ARGS)
 		if (on_error != NULL)
 			job->on_error = on_error_option(on_error);
 		if (!PG_ARGISNULL(2))
-			job->reject_limit = PG_GETARG_INT64(2);
+			job->reject_limit = stedi_limit_option(fcinfo, 2, "reject_limit", 0);
 		job->force = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 		job->dry_run = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
-		job->max_objects = PG_ARGISNULL(5) ? -1 : PG_GETARG_INT64(5);
-		job->max_bytes = size_option(fcinfo, 6);
+		job->max_objects = stedi_limit_option(fcinfo, 5, "max_objects", 1);
+		job->max_bytes = stedi_limit_option(fcinfo, 6, "max_bytes", 1);
 		if (compression != NULL)
 			job->compression = stedi_compression_option(compression, true);
 		job->report = put_outcome;
@@ -178,11 +179,11 @@ stedi_load(PG_FUNCTION_ARGS)
 	job.uri = text_arg(fcinfo, 1);
 	job.aliases = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	job.on_error = on_error == NULL ? STEDI_ON_ERROR_STOP : on_error_option(on_error);
-	job.reject_limit = PG_ARGISNULL(4) ? -1 : PG_GETARG_INT64(4);
+	job.reject_limit = stedi_limit_option(fcinfo, 4, "reject_limit", 0);
 	job.force = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
 	job.dry_run = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
-	job.max_objects = PG_ARGISNULL(7) ? -1 : PG_GETARG_INT64(7);
-	job.max_bytes = size_option(fcinfo, 8);
+	job.max_objects = stedi_limit_option(fcinfo, 7, "max_objects", 1);
+	job.max_bytes = stedi_limit_option(fcinfo, 8, "max_bytes", 1);
 	job.compression = compression == NULL ? STEDI_COMPRESSION_AUTO :
 		stedi_compression_option(compression, true);
 	job.report = put_outcome;
@@ -210,13 +211,22 @@ on_error_option(const char *value)
 	pg_unreachable();
 }
 
-/* A size such as '128MB'; -1 for NULL. */
-static int64
-size_option(FunctionCallInfo fcinfo, int argno)
+int64
+stedi_limit_option(FunctionCallInfo fcinfo, int argno, const char *name, int64 least)
 {
+	int64		limit;
+
 	if (PG_ARGISNULL(argno))
 		return -1;
-	return DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(argno)));
+	limit = get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID ?
+		DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(argno))) :
+		PG_GETARG_INT64(argno);
+	if (limit < least)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be at least " INT64_FORMAT, name, least),
+				 errhint("NULL means no limit.")));
+	return limit;
 }
 
 /* One reader takes every framing, so the names people know all mean the same. */
@@ -345,6 +355,9 @@ stedi_run_job(const StediJob *job)
 
 	if (state->listed == 0 && job->source == NULL)
 		stedi_lake_no_match(state->lake);
+	if (state->listed == 0 && job->after == NULL)
+		ereport(NOTICE,
+				(errmsg("source \"%s\": no object matches \"%s\"", job->source, job->uri)));
 
 	error_context_stack = callback.previous;
 	table_close(state->rel, NoLock);
@@ -361,6 +374,11 @@ open_target(LoadState *state)
 	const StediJob *job = state->job;
 
 	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : RowExclusiveLock);
+	if (strchr(LOADABLE_RELKINDS, state->rel->rd_rel->relkind) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot load into relation \"%s\"", RelationGetRelationName(state->rel)),
+				 errdetail_relkind_not_supported(state->rel->rd_rel->relkind)));
 	/* Nothing but loads takes this kind of lock on a relation. */
 	if (!job->dry_run)
 		LockDatabaseObject(RelationRelationId, job->target, 0, ExclusiveLock);
@@ -487,7 +505,7 @@ load_object(LoadState *state, InFlight *entry)
 	StediOutcome outcome = {0};
 	TimestampTz started = GetCurrentTimestamp();
 	int32		object_id = 0;
-	bool		loaded;
+	volatile bool loaded = false;
 
 	outcome.source = job->source;
 	outcome.uri = entry->uri;
@@ -498,19 +516,28 @@ load_object(LoadState *state, InFlight *entry)
 		loaded = load_records(state, entry, object_id, &outcome);
 	else
 	{
-		object_id = stedi_ledger_begin(&ledger_entry);
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(state->object_context);
-		loaded = replace_older(state, &ledger_entry, object_id, &outcome);
-		if (loaded)
+		PG_TRY();
 		{
-			stedi_inserter_begin(state->inserter);
-			loaded = load_records(state, entry, object_id, &outcome);
+			object_id = stedi_ledger_begin(&ledger_entry);
+			loaded = replace_older(state, &ledger_entry, object_id, &outcome);
 			if (loaded)
-				stedi_inserter_end(state->inserter);
-			else
-				stedi_inserter_abandon(state->inserter);
+			{
+				stedi_inserter_begin(state->inserter);
+				loaded = load_records(state, entry, object_id, &outcome);
+				if (loaded)
+					stedi_inserter_end(state->inserter);
+				else
+					stedi_inserter_abandon(state->inserter);
+			}
 		}
+		PG_CATCH();
+		{
+			/* Whoever handles the error knows nothing of this subtransaction. */
+			stedi_rollback_and_rethrow(state->object_context, owner);
+		}
+		PG_END_TRY();
 		if (loaded)
 			ReleaseCurrentSubTransaction();
 		else
@@ -533,7 +560,10 @@ load_object(LoadState *state, InFlight *entry)
 			outcome.first_error, loaded_extent(state, outcome.loaded)
 		};
 
-		stedi_ledger_finish(object_id, &result);
+		if (loaded)
+			stedi_ledger_finish(object_id, &result);
+		else
+			stedi_ledger_fail(&ledger_entry, &result);
 	}
 	job->report(job->arg, &outcome);
 
@@ -571,9 +601,24 @@ replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 		outcome->first_error = "object has changed since it was loaded, and the table has no bigint column record_id by which the old rows could be told";
 		return false;
 	}
+	if (pg_class_aclcheck(state->job->target, GetUserId(), ACL_DELETE) != ACLCHECK_OK ||
+		pg_class_aclcheck(state->job->target, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", RelationGetRelationName(state->rel)),
+				 errdetail("The rows of an object that has changed are replaced."),
+				 errhint("GRANT SELECT, DELETE ON %s TO %s;", target_name(state),
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 	foreach(cell, extents)
 		delete_rows(state, lfirst(cell));
 	return true;
+}
+
+static char *
+target_name(LoadState *state)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(state->rel)),
+									  RelationGetRelationName(state->rel));
 }
 
 /*
@@ -598,9 +643,7 @@ static int64
 execute_delete(LoadState *state, const StediExtent *extent, const char *condition)
 {
 	char	   *command = psprintf("DELETE FROM %s WHERE record_id >= $1 AND record_id < $2%s",
-								   quote_qualified_identifier(get_namespace_name(RelationGetNamespace(state->rel)),
-															  RelationGetRelationName(state->rel)),
-								   condition);
+								   target_name(state), condition);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		values[2];
 
@@ -654,6 +697,7 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 		StediReject reject = {0};
 		MemoryContext old;
 		StediJsonEvent event = stedi_scan_next(scan, &record, &status);
+		StediInserted inserted = STEDI_INSERTED;
 		bool		good;
 
 		if (event == STEDI_JSON_END)
@@ -697,11 +741,11 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 			nulls[record_id] = false;
 		}
 		if (good && !job->dry_run)
-			good = stedi_inserter_add(state->inserter, values, nulls, &error);
+			inserted = stedi_inserter_add(state->inserter, values, nulls, &error);
 		MemoryContextSwitchTo(old);
 
-		if (good)
-			outcome->loaded++;
+		if (good && inserted != STEDI_REFUSED)
+			outcome->loaded += inserted == STEDI_INSERTED;
 		else
 		{
 			reject.sqlstate = error.sqlstate;

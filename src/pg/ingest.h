@@ -5,6 +5,7 @@
 #ifndef STEDI_PG_INGEST_H
 #define STEDI_PG_INGEST_H
 
+#include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
@@ -49,6 +50,12 @@ typedef struct StediJob
 	void		(*report) (void *arg, const StediOutcome *outcome);
 	void	   *arg;
 } StediJob;
+
+/*
+ * Argument argno, a bigint or a size in text such as '128MB'; -1 for NULL, 22023
+ * for less than least.
+ */
+extern int64 stedi_limit_option(FunctionCallInfo fcinfo, int argno, const char *name, int64 least);
 
 /* Jobs of one source, or of all that are enabled (name NULL), with the policies
  * of stedi.source; 42704 when there is none.  SPI must be connected. */

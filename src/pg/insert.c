@@ -29,6 +29,7 @@
 #include "utils/rls.h"
 
 #include "pg/compat.h"
+#include "pg/error.h"
 #include "pg/insert.h"
 
 /* As COPY: so many rows, or so many bytes, whichever comes first. */
@@ -64,8 +65,8 @@ static bool takes_multi_insert(Relation rel);
 static bool has_unique_index(Relation rel);
 static void prepare_insert(StediInserter *inserter);
 static void flush_batch(StediInserter *inserter);
-static bool insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
-static void execute_insert(StediInserter *inserter);
+static StediInserted insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
+static StediInserted execute_insert(StediInserter *inserter);
 
 StediInserter *
 stedi_inserter_create(Relation rel, bool catch_errors)
@@ -179,7 +180,7 @@ stedi_inserter_begin(StediInserter *inserter)
 	inserter->last_block = 0;
 }
 
-bool
+StediInserted
 stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error)
 {
 	MemoryContext old;
@@ -205,7 +206,7 @@ stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRow
 	inserter->n_bytes += tuple->t_len;
 	if (inserter->n_rows == BATCH_ROWS || inserter->n_bytes > BATCH_BYTES)
 		flush_batch(inserter);
-	return true;
+	return STEDI_INSERTED;
 }
 
 static void
@@ -236,12 +237,12 @@ flush_batch(StediInserter *inserter)
 	MemoryContextReset(inserter->batch_context);
 }
 
-static bool
+static StediInserted
 insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool inserted = true;
+	volatile StediInserted inserted = STEDI_INSERTED;
 
 	for (int i = 0; i < inserter->n_parameters; i++)
 	{
@@ -250,32 +251,27 @@ insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *e
 	}
 
 	if (!inserter->catch_errors)
-		execute_insert(inserter);
+		inserted = execute_insert(inserter);
 	else
 	{
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
 		PG_TRY();
 		{
-			execute_insert(inserter);
+			inserted = execute_insert(inserter);
 			ReleaseCurrentSubTransaction();
 		}
 		PG_CATCH();
 		{
-			ErrorData  *data;
-			int			category;
+			ErrorData  *data = stedi_rollback_caught(context, owner);
+			int			category = ERRCODE_TO_CATEGORY(data->sqlerrcode);
 
-			MemoryContextSwitchTo(context);
-			data = CopyErrorData();
-			category = ERRCODE_TO_CATEGORY(data->sqlerrcode);
 			if (category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
 				category != ERRCODE_DATA_EXCEPTION &&
 				category != ERRCODE_WITH_CHECK_OPTION_VIOLATION &&
 				data->sqlerrcode != ERRCODE_RAISE_EXCEPTION)
-				PG_RE_THROW();
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			inserted = false;
+				ReThrowError(data);
+			inserted = STEDI_REFUSED;
 			error->sqlstate = data->sqlerrcode;
 			error->message = data->message;
 			error->column = data->column_name;
@@ -288,13 +284,14 @@ insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *e
 	return inserted;
 }
 
-static void
+static StediInserted
 execute_insert(StediInserter *inserter)
 {
 	int			result = SPI_execute_plan(inserter->plan, inserter->values, inserter->nulls, false, 0);
 
 	if (result != SPI_OK_INSERT)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
+	return SPI_processed > 0 ? STEDI_INSERTED : STEDI_NOT_INSERTED;
 }
 
 void

@@ -12,6 +12,13 @@
 
 typedef struct StediInserter StediInserter;
 
+typedef enum StediInserted
+{
+	STEDI_INSERTED,
+	STEDI_NOT_INSERTED,			/* a trigger or rule suppressed it */
+	STEDI_REFUSED				/* the table did not take it, see the error */
+} StediInserted;
+
 /*
  * Check that rel can take rows and that the current user may INSERT (42501),
  * and get ready.  Lives in the current memory context.  With catch_errors, a
@@ -26,8 +33,8 @@ extern StediInserter *stedi_inserter_create(Relation rel, bool catch_errors);
  * add copies what it keeps; the row may sit in a buffer until end.
  */
 extern void stedi_inserter_begin(StediInserter *inserter);
-extern bool stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls,
-							   StediRowError *error);
+extern StediInserted stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls,
+										StediRowError *error);
 extern void stedi_inserter_end(StediInserter *inserter);
 
 /* Between which blocks the rows since begin went; false: not known. */

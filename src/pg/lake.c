@@ -171,7 +171,11 @@ stedi_lake_next(StediLakeListing *listing)
 	{
 		listing->done = true;
 		if (!stedi_store_head(lake->store, lake->uri.key, &object, &status))
+		{
+			if (status.code == STEDI_NOT_FOUND && status.hint[0] == '\0')
+				stedi_status_hint(&status, "To name everything below a prefix, end it with '/'.");
 			stedi_lake_fail(lake, &status);
+		}
 	}
 	else
 	{

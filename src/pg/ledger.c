@@ -52,7 +52,7 @@ static LedgerStatement begin_statement = {
 	" ON CONFLICT (target, uri, (coalesce(version_id, etag)), size)"
 	" DO UPDATE SET source = excluded.source, etag = excluded.etag,"
 	"  last_modified = excluded.last_modified, status = 'loading',"
-	"  tried_at = clock_timestamp()"
+	"  tried_at = clock_timestamp(), error = NULL"
 	" RETURNING o.object_id",
 	SPI_OK_INSERT_RETURNING, 7,
 	{TEXTOID, REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID}, NULL
@@ -82,6 +82,20 @@ static LedgerStatement finish_statement = {
 	NULL
 };
 
+static LedgerStatement fail_statement = {
+	"INSERT INTO stedi.object AS o"
+	" (source, target, uri, etag, version_id, size, last_modified, status, rejects, bytes, elapsed, error)"
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, 'failed', $8, $9, $10, $11)"
+	" ON CONFLICT (target, uri, (coalesce(version_id, etag)), size)"
+	" DO UPDATE SET tried_at = clock_timestamp(), elapsed = excluded.elapsed, error = excluded.error,"
+	"  status = CASE WHEN o.status IN ('loaded', 'partial') THEN o.status ELSE 'failed' END,"
+	"  rejects = CASE WHEN o.status IN ('loaded', 'partial') THEN o.rejects ELSE excluded.rejects END,"
+	"  bytes = CASE WHEN o.status IN ('loaded', 'partial') THEN o.bytes ELSE excluded.bytes END",
+	SPI_OK_INSERT, 11,
+	{TEXTOID, REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID,
+	INTERVALOID, TEXTOID}, NULL
+};
+
 static LedgerStatement reject_statement = {
 	"INSERT INTO stedi.reject VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 	SPI_OK_INSERT, 9,
@@ -89,6 +103,7 @@ static LedgerStatement reject_statement = {
 };
 
 static void execute(LedgerStatement *statement, Datum *values, const char *nulls);
+static void set_entry(const StediLedgerEntry *entry, Datum *values, char *nulls);
 static Datum text_or_null(const char *text, char *null);
 static const char *version_tag(const StediObject *object);
 
@@ -191,14 +206,11 @@ stedi_ledger_pending(Oid target, int n, char *const *uris, const StediObject *ob
 	SPI_freetuptable(SPI_tuptable);
 }
 
-int32
-stedi_ledger_begin(const StediLedgerEntry *entry)
+/* The first seven parameters: which object version it is. */
+static void
+set_entry(const StediLedgerEntry *entry, Datum *values, char *nulls)
 {
 	const StediObject *object = entry->object;
-	Datum		values[7];
-	char		nulls[] = "       ";
-	bool		isnull;
-	int32		object_id;
 
 	values[0] = text_or_null(entry->source, &nulls[0]);
 	values[1] = ObjectIdGetDatum(entry->target);
@@ -207,6 +219,17 @@ stedi_ledger_begin(const StediLedgerEntry *entry)
 	values[4] = text_or_null(object->version_id, &nulls[4]);
 	values[5] = Int64GetDatum((int64) object->size);
 	values[6] = TimestampTzGetDatum(stedi_unix_timestamp(object->last_modified));
+}
+
+int32
+stedi_ledger_begin(const StediLedgerEntry *entry)
+{
+	Datum		values[7];
+	char		nulls[] = "       ";
+	bool		isnull;
+	int32		object_id;
+
+	set_entry(entry, values, nulls);
 	execute(&begin_statement, values, nulls);
 	object_id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_freetuptable(SPI_tuptable);
@@ -264,6 +287,22 @@ stedi_ledger_finish(int32 object_id, const StediLedgerResult *result)
 	if (!OidIsValid(result->extent.filenode))
 		nulls[7] = nulls[8] = nulls[9] = 'n';
 	execute(&finish_statement, values, nulls);
+}
+
+void
+stedi_ledger_fail(const StediLedgerEntry *entry, const StediLedgerResult *result)
+{
+	Interval	elapsed = {0};
+	Datum		values[11];
+	char		nulls[] = "           ";
+
+	elapsed.time = result->elapsed;
+	set_entry(entry, values, nulls);
+	values[7] = Int64GetDatum(result->rejects);
+	values[8] = Int64GetDatum(result->bytes);
+	values[9] = IntervalPGetDatum(&elapsed);
+	values[10] = text_or_null(result->error, &nulls[10]);
+	execute(&fail_statement, values, nulls);
 }
 
 void

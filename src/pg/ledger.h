@@ -60,6 +60,10 @@ typedef struct StediLedgerResult
 
 extern void stedi_ledger_finish(int32 object_id, const StediLedgerResult *result);
 
+/* The object could not be loaded.  What an earlier load of it left stays, and stays
+ * loaded. */
+extern void stedi_ledger_fail(const StediLedgerEntry *entry, const StediLedgerResult *result);
+
 typedef struct StediReject
 {
 	int64		record_no;

@@ -49,6 +49,10 @@ stedi_read_json(PG_FUNCTION_ARGS)
 {
 	ReadState	state = {0};
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("uri, compression and on_error must not be NULL")));
 	InitMaterializedSRF(fcinfo, 0);
 	read_options(&state, PG_GETARG_TEXT_PP(1), PG_GETARG_TEXT_PP(2));
 	state.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;

@@ -51,6 +51,8 @@ struct StediColumn
 	int32		typmod;
 	bool		not_null;
 	bool		is_domain;
+	bool		is_constrained; /* a domain, or a type with a modifier */
+	Oid			base_type;		/* of a domain; else type */
 	StediConvert convert;
 	FmgrInfo	input;
 	Oid			input_param;
@@ -83,29 +85,36 @@ static bool convert_float8(StediColumn *column, const StediJsonCell *cell, Datum
 static bool convert_bool(StediColumn *column, const StediJsonCell *cell, Datum *value, StediRowError *error);
 static bool convert_date(StediColumn *column, const StediJsonCell *cell, Datum *value, StediRowError *error);
 static bool convert_timestamp(StediColumn *column, const StediJsonCell *cell, Datum *value, StediRowError *error);
+static bool to_micros(const StediJsonCell *cell, int64 *micros);
 static bool convert_json(StediColumn *column, const StediJsonCell *cell, Datum *value, StediRowError *error);
+static bool convert_constrained(StediColumn *column, Datum base, Datum *value, StediRowError *error);
 static bool convert_by_input(StediColumn *column, const StediJsonCell *cell, Datum *value, StediRowError *error);
 static bool call_input(StediColumn *column, char *text, Datum *value, StediRowError *error);
 static bool bad_value(StediColumn *column, int sqlstate, StediRowError *error);
 static bool number_text(const StediJsonCell *cell, const char **text, size_t *length);
 
+/*
+ * Domains and types with a modifier go through the input function, which checks
+ * them; where numbers mean something of their own, what they mean does.
+ */
 static const struct
 {
 	Oid			type;
 	StediConvert convert;
+	bool		number_to_text;	/* convert_constrained() knows it */
 }			converters[] =
 {
-	{TEXTOID, convert_text},
-	{INT2OID, convert_int},
-	{INT4OID, convert_int},
-	{INT8OID, convert_int},
-	{FLOAT8OID, convert_float8},
-	{BOOLOID, convert_bool},
-	{DATEOID, convert_date},
-	{TIMESTAMPOID, convert_timestamp},
-	{TIMESTAMPTZOID, convert_timestamp},
-	{JSONOID, convert_json},
-	{JSONBOID, convert_json},
+	{TEXTOID, convert_text, false},
+	{INT2OID, convert_int, true},
+	{INT4OID, convert_int, true},
+	{INT8OID, convert_int, true},
+	{FLOAT8OID, convert_float8, false},
+	{BOOLOID, convert_bool, false},
+	{DATEOID, convert_date, false},
+	{TIMESTAMPOID, convert_timestamp, true},
+	{TIMESTAMPTZOID, convert_timestamp, true},
+	{JSONOID, convert_json, false},
+	{JSONBOID, convert_json, false},
 };
 
 StediRowBuilder *
@@ -178,10 +187,13 @@ init_column(StediColumn *column, Form_pg_attribute attribute, Relation rel, ESta
 	column->type_name = format_type_be(attribute->atttypid);
 	column->not_null = rel != NULL && attribute->attnotnull;
 	column->is_domain = get_typtype(attribute->atttypid) == TYPTYPE_DOMAIN;
+	column->is_constrained = column->is_domain || column->typmod >= 0;
+	column->base_type = getBaseType(column->type);
 	column->convert = convert_by_input;
 	for (int i = 0; i < (int) lengthof(converters); i++)
 	{
-		if (converters[i].type == column->type && column->typmod < 0)
+		if (converters[i].type == column->base_type &&
+			(!column->is_constrained || converters[i].number_to_text))
 			column->convert = converters[i].convert;
 	}
 	getTypeInputInfo(column->type, &input, &column->input_param);
@@ -329,7 +341,35 @@ convert_cell(StediColumn *column, const StediJsonCell *cell, Datum *value, bool 
 		error->message = "\\u0000 cannot be stored";
 		return false;
 	}
-	return column->convert(column, cell, value, error);
+	if (!column->convert(column, cell, value, error))
+		return false;
+	return !column->is_constrained || column->convert == convert_by_input ||
+		convert_constrained(column, *value, value, error);
+}
+
+/* A value of the base type as text, so that the input function sees it. */
+static bool
+convert_constrained(StediColumn *column, Datum base, Datum *value, StediRowError *error)
+{
+	char		text[MAXDATELEN + 1];
+
+	switch (column->base_type)
+	{
+		case INT2OID:
+			pg_itoa(DatumGetInt16(base), text);
+			break;
+		case INT4OID:
+			pg_ltoa(DatumGetInt32(base), text);
+			break;
+		case INT8OID:
+			pg_lltoa(DatumGetInt64(base), text);
+			break;
+		default:
+			/* ISO 8601 means the same under every DateStyle */
+			JsonEncodeDateTime(text, base, column->base_type, NULL);
+			break;
+	}
+	return call_input(column, text, value, error);
 }
 
 static bool
@@ -376,11 +416,11 @@ convert_int(StediColumn *column, const StediJsonCell *cell, Datum *value, StediR
 		}
 	}
 
-	if (column->type == INT8OID)
+	if (column->base_type == INT8OID)
 		*value = Int64GetDatum(number);
-	else if (column->type == INT4OID && number >= PG_INT32_MIN && number <= PG_INT32_MAX)
+	else if (column->base_type == INT4OID && number >= PG_INT32_MIN && number <= PG_INT32_MAX)
 		*value = Int32GetDatum((int32) number);
-	else if (column->type == INT2OID && number >= PG_INT16_MIN && number <= PG_INT16_MAX)
+	else if (column->base_type == INT2OID && number >= PG_INT16_MIN && number <= PG_INT16_MAX)
 		*value = Int16GetDatum((int16) number);
 	else
 		return bad_value(column, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, error);
@@ -444,24 +484,35 @@ convert_timestamp(StediColumn *column, const StediJsonCell *cell, Datum *value, 
 	if (cell->type != STEDI_JSON_NUMBER)
 		return convert_by_input(column, cell, value, error);
 
-	if (cell->is_integer)
-	{
-		if (pg_mul_s64_overflow(cell->integer, US_PER_MS, &micros))
-			return bad_value(column, ERRCODE_DATETIME_FIELD_OVERFLOW, error);
-	}
-	else
-	{
-		double		millis;
-
-		if (stedi_json_to_double(cell->text, cell->length, &millis) != STEDI_JSON_NUMBER_OK ||
-			fabs(millis) >= (double) PG_INT64_MAX / US_PER_MS)
-			return bad_value(column, ERRCODE_DATETIME_FIELD_OVERFLOW, error);
-		micros = (int64) rint(millis * US_PER_MS);
-	}
-
+	if (!to_micros(cell, &micros))
+		return bad_value(column, ERRCODE_DATETIME_FIELD_OVERFLOW, error);
 	if (pg_sub_s64_overflow(micros, UNIX_EPOCH_US, &micros) || !IS_VALID_TIMESTAMP(micros))
 		return bad_value(column, ERRCODE_DATETIME_FIELD_OVERFLOW, error);
 	*value = TimestampTzGetDatum(micros);
+	return true;
+}
+
+/* Milliseconds to microseconds; what is finer is rounded. */
+static bool
+to_micros(const StediJsonCell *cell, int64 *micros)
+{
+	double		millis;
+	char	   *scaled;
+
+	if (cell->is_integer)
+		return !pg_mul_s64_overflow(cell->integer, US_PER_MS, micros);
+
+	/* Exact where decimal digits are: far from 1970 a double has too few. */
+	if (memchr(cell->text, 'e', cell->length) == NULL && memchr(cell->text, 'E', cell->length) == NULL)
+	{
+		scaled = psprintf("%.*se3", (int) cell->length, cell->text);
+		if (stedi_json_to_int64(scaled, strlen(scaled), micros) == STEDI_JSON_NUMBER_OK)
+			return true;
+	}
+	if (stedi_json_to_double(cell->text, cell->length, &millis) != STEDI_JSON_NUMBER_OK ||
+		fabs(millis) >= (double) PG_INT64_MAX / US_PER_MS)
+		return false;
+	*micros = (int64) rint(millis * US_PER_MS);
 	return true;
 }
 
@@ -535,18 +586,13 @@ call_input(StediColumn *column, char *text, Datum *value, StediRowError *error)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *data;
-		int			category;
+		ErrorData  *data = stedi_rollback_caught(context, owner);
+		int			category = ERRCODE_TO_CATEGORY(data->sqlerrcode);
 
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		category = ERRCODE_TO_CATEGORY(data->sqlerrcode);
 		if (category != ERRCODE_DATA_EXCEPTION &&
 			category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
 			category != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+			ReThrowError(data);
 		sqlstate = data->sqlerrcode;
 		FreeErrorData(data);
 	}

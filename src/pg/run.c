@@ -19,8 +19,11 @@
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
+#include "pg/error.h"
 #include "pg/ingest.h"
+#include "pg/ledger.h"
 
 PG_FUNCTION_INFO_V1(stedi_run);
 
@@ -33,7 +36,9 @@ typedef struct RunTotals
 } RunTotals;
 
 static void run_job(int64 max_objects, int64 max_bytes, bool concurrently);
-static void ingest_source(const char *name, int64 max_objects, int64 max_bytes);
+static bool ingest_source(const char *name, int64 max_objects, int64 max_bytes);
+static bool ingest_batch(const char *name, const StediJob *bounds, char **key);
+static bool concerns_source(int sqlstate);
 static List *source_names(MemoryContext context);
 static void count_outcome(void *arg, const StediOutcome *outcome);
 static void refresh_zones(bool concurrently);
@@ -45,9 +50,8 @@ stedi_run(PG_FUNCTION_ARGS)
 {
 	bool		atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic;
-	int64		max_objects = PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0);
-	int64		max_bytes = PG_ARGISNULL(1) ? -1 :
-		DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(1)));
+	int64		max_objects = stedi_limit_option(fcinfo, 0, "max_objects", 1);
+	int64		max_bytes = stedi_limit_option(fcinfo, 1, "max_bytes", 1);
 	bool		concurrently = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	bool		wait = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	LOCKTAG		tag;
@@ -57,11 +61,6 @@ stedi_run(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("stedi.run() cannot run inside a transaction block"),
 				 errdetail("It commits after each step.")));
-	if (max_objects == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_objects must be greater than zero")));
-
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ProcedureRelationId, fcinfo->flinfo->fn_oid, 0);
 	if (LockAcquire(&tag, ExclusiveLock, true, !wait) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
@@ -86,14 +85,23 @@ static void
 run_job(int64 max_objects, int64 max_bytes, bool concurrently)
 {
 	List	   *names = source_names(CurrentMemoryContext);
+	int			failed = 0;
 	ListCell   *cell;
 
 	foreach(cell, names)
-		ingest_source(lfirst(cell), max_objects, max_bytes);
+		failed += !ingest_source(lfirst(cell), max_objects, max_bytes);
 	refresh_zones(concurrently);
 	commit_step();
 	export_targets();
 	commit_step();
+
+	/* All that could be done is done and committed; a scheduler still has to see it. */
+	if (failed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("%d of %d sources could not be loaded to the end", failed, list_length(names)),
+				 errdetail("What was loaded has been refreshed and exported."),
+				 errhint("The warnings above say why.")));
 }
 
 static List *
@@ -117,37 +125,96 @@ source_names(MemoryContext context)
 	return names;
 }
 
-/* Batches in key order, each in its own transaction, to the end of the listing. */
-static void
+/*
+ * Batches in key order, each in its own transaction, to the end of the listing.
+ * False: the source could not be read to its end.
+ */
+static bool
 ingest_source(const char *name, int64 max_objects, int64 max_bytes)
 {
 	RunTotals	totals = {0};
-	MemoryContext context = CurrentMemoryContext;
-	char	   *after = NULL;
-	char	   *last_key;
+	char	   *key = NULL;
+	bool		readable = true;
 
 	do
 	{
-		StediJob   *job;
+		StediJob	bounds = {0};
 
-		SPI_connect();
-		job = linitial(stedi_source_jobs(name));
-		job->max_objects = max_objects;
-		job->max_bytes = max_bytes;
-		job->after = after;
-		job->report = count_outcome;
-		job->arg = &totals;
-		last_key = stedi_run_job(job);
-		if (last_key != NULL)
-			after = MemoryContextStrdup(context, last_key);
-		SPI_finish();
+		bounds.max_objects = max_objects;
+		bounds.max_bytes = max_bytes;
+		bounds.after = key;
+		bounds.report = count_outcome;
+		bounds.arg = &totals;
+		readable = ingest_batch(name, &bounds, &key);
 		commit_step();
-	} while (last_key != NULL);
+	} while (readable && key != NULL);
 
 	ereport(NOTICE,
 			(errmsg("ingest %s: " INT64_FORMAT " objects, " INT64_FORMAT " rows loaded, "
 					INT64_FORMAT " rejected, " INT64_FORMAT " objects failed",
 					name, totals.objects, totals.loaded, totals.rejected, totals.failed)));
+	return readable;
+}
+
+/* Sets *key to that of the last object taken, NULL when there was none. */
+static bool
+ingest_batch(const char *name, const StediJob *bounds, char **key)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = true;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		StediJob   *job;
+		char	   *last_key;
+
+		SPI_connect();
+		job = linitial(stedi_source_jobs(name));
+		job->max_objects = bounds->max_objects;
+		job->max_bytes = bounds->max_bytes;
+		job->after = bounds->after;
+		job->report = bounds->report;
+		job->arg = bounds->arg;
+		last_key = stedi_run_job(job);
+		*key = last_key != NULL ? MemoryContextStrdup(context, last_key) : NULL;
+		SPI_finish();
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = stedi_rollback_caught(context, owner);
+
+		if (!concerns_source(error->sqlerrcode))
+			ReThrowError(error);
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("source %s could not be loaded to the end", name),
+				 errdetail("%s", error->message),
+				 error->hint != NULL ? errhint("%s", error->hint) : 0));
+		done = false;
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/* Is an error one of a source, and no reason to give up on the others? */
+static bool
+concerns_source(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION: /* cancel, shutdown */
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INTERNAL_ERROR:
+			return false;
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+			return sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;	/* throttled */
+	}
+	return true;
 }
 
 static void
@@ -183,24 +250,46 @@ refresh_zones(bool concurrently)
 						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2))));
 }
 
+/* The targets are read as the owner, as the sources are; the export is the caller's. */
 static void
 export_targets(void)
 {
-	static const char *const command =
-		"SELECT t.uri, pg_catalog.sum(e.rows), pg_catalog.count(*)"
-		" FROM stedi.export_target AS t,"
-		"  stedi.export(t.source, t.uri, t.format, t.compression, t.max_file_size,"
-		"               mode => 'overwrite') AS e"
-		" GROUP BY t.uri";
+	static const char *const targets_command =
+		"SELECT source, uri, format, compression, max_file_size FROM stedi.export_target ORDER BY uri";
+	static const char *const export_command =
+		"SELECT pg_catalog.sum(rows), pg_catalog.count(*)"
+		" FROM stedi.export($1, $2, $3, $4, $5, mode => 'overwrite')";
+	Oid			types[5] = {REGCLASSOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	StediIdentity self = stedi_become_owner();
+	SPITupleTable *targets;
+	uint64		n_targets;
 
-	if (SPI_execute(command, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not export");
-	for (uint64 i = 0; i < SPI_processed; i++)
+	if (SPI_execute(targets_command, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read stedi.export_target");
+	stedi_become_self(self);
+	targets = SPI_tuptable;
+	n_targets = SPI_processed;
+
+	for (uint64 i = 0; i < n_targets; i++)
+	{
+		Datum		values[5];
+		char		nulls[] = "     ";
+
+		for (int column = 0; column < 5; column++)
+		{
+			bool		isnull;
+
+			values[column] = SPI_getbinval(targets->vals[i], targets->tupdesc, column + 1, &isnull);
+			nulls[column] = isnull ? 'n' : ' ';
+		}
+		if (SPI_execute_with_args(export_command, 5, types, values, nulls, false, 0) != SPI_OK_SELECT)
+			elog(ERROR, "could not export");
 		ereport(NOTICE,
 				(errmsg("export %s: %s rows in %s files",
-						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
-						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2),
-						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3))));
+						SPI_getvalue(targets->vals[i], targets->tupdesc, 2),
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
+						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2))));
+	}
 }
 
 static void

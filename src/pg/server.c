@@ -35,6 +35,7 @@ static void check_scope(const char *name, const char *value);
 static void check_endpoint(const char *name, const char *value);
 static void check_url_style(const char *name, const char *value);
 static void check_credentials(const char *name, const char *value);
+static void check_region(const char *name, const char *value);
 static void check_token(const char *name, const char *value);
 
 typedef struct StediOption
@@ -47,7 +48,7 @@ typedef struct StediOption
 
 static const StediOption options[] = {
 	{"scope", ForeignServerRelationId, false, check_scope},
-	{"region", ForeignServerRelationId, false, check_token},
+	{"region", ForeignServerRelationId, false, check_region},
 	{"endpoint", ForeignServerRelationId, true, check_endpoint},
 	{"url_style", ForeignServerRelationId, false, check_url_style},
 	{"ca_file", ForeignServerRelationId, true, NULL},
@@ -151,7 +152,7 @@ get_option(List *defs, const char *name)
 static void
 check_scope(const char *name, const char *value)
 {
-	if (strncmp(value, "s3://", 5) != 0)
+	if (strncmp(value, "s3://", 5) != 0)	/* URIs are compared with it as text */
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
@@ -173,6 +174,17 @@ check_endpoint(const char *name, const char *value)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\"", name),
 				 errhint("An endpoint is https://host or https://host:port, without path or user name.")));
+}
+
+/* It becomes part of a host name, and must not become more of it. */
+static void
+check_region(const char *name, const char *value)
+{
+	if (value[0] == '\0' || strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("A region is made of lower-case letters, digits and hyphens, such as eu-west-1.")));
 }
 
 static void

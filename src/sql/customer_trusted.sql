@@ -2,8 +2,8 @@
 --
 -- The latest record of an email governs: an older consent that it no longer
 -- carries does not count.  Among records of the same last_update_date the one
--- without consent wins, then the one with the later consent, so that the outcome
--- does not hang on the order in which objects arrive.
+-- without consent wins, then the one with the later consent, then what the records
+-- say otherwise; so the outcome does not hang on the order in which objects arrive.
 
 CREATE MATERIALIZED VIEW stedi.customer_trusted AS
 SELECT customer_name, email, phone, birth_day, serial_number,
@@ -19,7 +19,9 @@ FROM (
 	ORDER BY email,
 			 last_update_date DESC NULLS LAST,
 			 share_with_research_as_of_date DESC NULLS FIRST,
-			 record_id DESC
+			 registration_date DESC, serial_number DESC, customer_name DESC,
+			 phone DESC, birth_day DESC, share_with_public_as_of_date DESC,
+			 share_with_friends_as_of_date DESC, record_id DESC
 ) AS latest
 WHERE share_with_research_as_of_date IS NOT NULL;
 

@@ -7,9 +7,13 @@
 --
 --   evidence    the best customer matches at least min_matches moments of the
 --               device, and at least min_ratio times as many as the runner-up
---   claim       exactly one email ever claimed the serial number, and nobody
---               else matches more of the device's moments than that customer
+--   claim       exactly one email ever claimed the serial number, that customer
+--               matches at least min_claim_matches of the device's moments, and
+--               nobody else matches more
 --   unresolved  everything else
+--
+-- A claim with no match at all is not believed: the number may have been written
+-- into the wrong record, and the device be that of somebody who does not share.
 --
 -- Everyone's readings are evidence, also of those who did not consent: else
 -- their devices would fall to whoever comes second.  At most sample_size moments
@@ -59,8 +63,11 @@ WITH moment AS (
 		   CASE
 			   WHEN c.best_matched >= (SELECT stedi.policy('min_matches')::integer)
 				AND c.best_matched >= c.second_matched * (SELECT stedi.policy('min_ratio')::numeric)
+				AND c.best_matched > c.second_matched
 			   THEN 'evidence'
-			   WHEN l.claimants = 1 AND coalesce(m.matched, 0) = coalesce(c.best_matched, 0)
+			   WHEN l.claimants = 1
+				AND coalesce(m.matched, 0) >= (SELECT stedi.policy('min_claim_matches')::integer)
+				AND coalesce(m.matched, 0) = coalesce(c.best_matched, 0)
 			   THEN 'claim'
 			   ELSE 'unresolved'
 		   END AS basis

@@ -26,7 +26,7 @@ CREATE FUNCTION stedi.read_json(uri text,
 								compression text DEFAULT 'auto',
 								on_error text DEFAULT 'stop')
 RETURNS SETOF stedi.json_record
-LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'stedi_read_json';
+LANGUAGE C AS 'MODULE_PATHNAME', 'stedi_read_json';
 COMMENT ON FUNCTION stedi.read_json(text, text, text) IS
 	'read the JSON records of the objects that a URI names, as jsonb';
 

@@ -6,13 +6,14 @@ CREATE TABLE stedi.policy (
 	CHECK (CASE name
 		   WHEN 'rules' THEN value IN ('strict', 'published')
 		   WHEN 'min_matches' THEN value::integer BETWEEN 1 AND 1000
+		   WHEN 'min_claim_matches' THEN value::integer BETWEEN 0 AND 1000
 		   WHEN 'min_ratio' THEN value::numeric BETWEEN 1 AND 1000
 		   WHEN 'sample_size' THEN value::integer BETWEEN 64 AND 100000
 		   ELSE false END)
 );
 COMMENT ON TABLE stedi.policy IS 'the rules that the zones follow from the next refresh on';
 COMMENT ON COLUMN stedi.policy.name IS
-	'rules: strict or published; min_matches, min_ratio: evidence that settles a device''s owner; sample_size: moments of a device that are looked at';
+	'rules: strict or published; min_matches, min_ratio: evidence that settles a device''s owner; min_claim_matches: evidence without which a claim does not; sample_size: moments of a device that are looked at';
 COMMENT ON COLUMN stedi.policy.value IS 'the setting';
 
 CREATE TRIGGER replace_row BEFORE INSERT ON stedi.policy
@@ -22,6 +23,7 @@ SELECT pg_catalog.pg_extension_config_dump('stedi.policy', '');
 INSERT INTO stedi.policy (name, value) VALUES
 	('rules', 'strict'),
 	('min_matches', '3'),
+	('min_claim_matches', '1'),
 	('min_ratio', '2'),
 	('sample_size', '64');
 

@@ -5,7 +5,8 @@ CREATE TABLE stedi.zone (
 	position integer NOT NULL UNIQUE,
 	rows bigint,
 	refreshed_at timestamptz,
-	elapsed interval
+	elapsed interval,
+	rules text
 );
 COMMENT ON TABLE stedi.zone IS 'the materialized views in dependency order, and their last refresh()';
 COMMENT ON COLUMN stedi.zone.name IS 'the materialized view';
@@ -13,6 +14,8 @@ COMMENT ON COLUMN stedi.zone.position IS 'place in the order of refresh';
 COMMENT ON COLUMN stedi.zone.rows IS 'rows after the last refresh()';
 COMMENT ON COLUMN stedi.zone.refreshed_at IS 'when refresh() last rebuilt it';
 COMMENT ON COLUMN stedi.zone.elapsed IS 'how long that took';
+
+COMMENT ON COLUMN stedi.zone.rules IS 'rules that it was rebuilt by: strict or published';
 
 INSERT INTO stedi.zone (name, position) VALUES
 	('stedi.customer_trusted', 1),
@@ -60,7 +63,8 @@ BEGIN
 		result.zone := (SELECT relname FROM pg_class WHERE oid = z.name);
 		result.elapsed := clock_timestamp() - started;
 		UPDATE stedi.zone
-		SET rows = result.rows, refreshed_at = clock_timestamp(), elapsed = result.elapsed
+		SET rows = result.rows, refreshed_at = clock_timestamp(), elapsed = result.elapsed,
+			rules = stedi.policy('rules')
 		WHERE name = z.name;
 		RETURN NEXT result;
 	END LOOP;

@@ -41,7 +41,7 @@ CREATE FUNCTION stedi.attach(root text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF root IS NULL OR root !~ '^(s3|file)://' THEN
+	IF root IS NULL OR root !~ '^(s3://[^/]|file:///)' THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('invalid lake root "%s"', root),
 			HINT = 'The root is s3://bucket/, s3://bucket/prefix/ or file:///directory/.';

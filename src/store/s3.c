@@ -83,7 +83,9 @@ copy_config(S3Store *store, const StediS3Config *config, StediStatus *status)
 	if (!copied)
 		return stedi_no_memory(status);
 
-	if (region[0] == '\0' || strlen(region) >= sizeof(store->region))
+	/* it becomes part of a host name */
+	if (region[0] == '\0' || strlen(region) >= sizeof(store->region) ||
+		strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(region))
 		return stedi_status_set(status, STEDI_BAD_ARGUMENT, "invalid region \"%s\"", region);
 	strcpy(store->region, region);
 	if (config->access_key_id != NULL && config->secret_access_key == NULL)

@@ -76,8 +76,8 @@ extern void stedi_store_close(StediStore *store);
 
 /*
  * List in byte order of keys everything whose key starts with prefix, page by
- * page, memory bounded by the page (the file store holds the names of the whole
- * tree).  File store: prefix is an absolute path; the directory part of it is
+ * page, memory bounded by the page (the file store holds the names of the
+ * directories on the way down).  File store: prefix is an absolute path; the directory part of it is
  * walked; only regular files are listed; a missing directory is an empty
  * listing.
  */

@@ -9,6 +9,7 @@ import collections
 
 MIN_MATCHES = 3
 MIN_RATIO = 2
+MIN_CLAIM_MATCHES = 1
 SAMPLE_SIZE = 64
 
 Owner = collections.namedtuple(
@@ -61,6 +62,14 @@ def outranks(row, other):
         if row.research is None:
             return True
         return other.research is not None and row.research > other.research
+    for mine, theirs in ((row.registered, other.registered),
+                         (row.serial, other.serial), (row.name, other.name),
+                         (row.phone, other.phone),
+                         (row.birth_day, other.birth_day),
+                         (row.public, other.public),
+                         (row.friends, other.friends)):
+        if mine != theirs:
+            return mine is None or (theirs is not None and mine > theirs)
     return row.record_id > other.record_id
 
 
@@ -110,12 +119,14 @@ def owner_of(serial, landing):
             claimants.append(row.email)
 
     email, basis = None, "unresolved"
-    if best >= MIN_MATCHES and best >= MIN_RATIO * runner_up:
+    if (best >= MIN_MATCHES and best >= MIN_RATIO * runner_up
+            and best > runner_up):
         basis = "evidence"
         for candidate in matched:
             if matched[candidate] == best:
                 email = candidate
-    elif len(claimants) == 1 and matched.get(claimants[0], 0) >= best:
+    elif (len(claimants) == 1 and matched.get(claimants[0], 0) >= best
+          and matched.get(claimants[0], 0) >= MIN_CLAIM_MATCHES):
         basis = "claim"
         email = claimants[0]
     return Owner(serial, email, basis, len(claimants), best, runner_up)

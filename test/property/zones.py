@@ -307,7 +307,7 @@ class Checker:
                            observed[rules][slot], wrong[slot])
         for rules, slot in itertools.product(RULES, range(len(populations))):
             compare_contents(
-                populations[slot], slot, rules,
+                rules,
                 [observed[rules][slot] for observed in contents],
                 wrong[slot]["arrival"])
         return wrong
@@ -464,45 +464,15 @@ def check_consent(population, slot, landing, rules, observed, wrong):
             wrong.append("machine_learning_curated holds " + " ".join(row))
 
 
-def ambiguous(population):
-    """Return the emails whose governing record is told by record_id alone."""
-    found = set()
-    for first, second in itertools.combinations(
-            population.landing.customers, 2):
-        if (first.email == second.email and first.email is not None
-                and first.updated == second.updated
-                and first.research == second.research
-                and first[:-1] != second[:-1]):
-            found.add(first.email)
-    return found
-
-
-def compare_contents(population, slot, rules, observed, wrong):
-    """Compare the zones of the arrangements, record ids aside.
-
-    Of records with the same email, date and consent that differ in the rest,
-    the one that arrived last governs.  Whether the person shares, and so all
-    that the strict rules decide, must not hang on that; the person's name,
-    serial number and so on do, and by the published rules the Step Trainer
-    readings that are joined on it.
-    """
-    doubtful = {made.email_of(slot, email) for email in ambiguous(population)}
-
+def compare_contents(rules, observed, wrong):
+    """Compare the zones of the arrangements, record ids aside."""
     def content(zone, row):
-        cells = dict(zip(ZONES[zone], row))
-        email = cells.get("email", cells.get("subject"))
-        if email in doubtful:
-            if zone in ("customer_trusted", "customers_curated"):
-                return (email, cells["share_with_research_as_of_date"])
-            if rules == "published" and zone in (
-                    "step_trainer_trusted", "machine_learning_curated"):
-                return None
-        return tuple(value for column, value in cells.items()
+        return tuple(value for column, value in zip(ZONES[zone], row)
                      if column not in RECORD_IDS)
 
     for zone in ZONES:
-        bags = [[c for c in (content(zone, row) for row in rows[zone])
-                 if c is not None] for rows in observed]
+        bags = [[content(zone, row) for row in rows[zone]]
+                for rows in observed]
         for other in bags[1:]:
             lines = difference(zone, bags[0], other)
             wrong += [f"{rules}, in another order: {line}" for line in lines]
