@@ -12,8 +12,9 @@
 --               nobody else matches more
 --   unresolved  everything else
 --
--- A claim with no match at all is not believed: the number may have been written
--- into the wrong record, and the device be that of somebody who does not share.
+-- min_claim_matches is 0 at first: a claim that nothing contradicts is believed.  Set
+-- to 1 it keeps out devices of people whose phone is silent and whose number was
+-- written into the record of somebody else.
 --
 -- Everyone's readings are evidence, also of those who did not consent: else
 -- their devices would fall to whoever comes second.  At most sample_size moments

@@ -13,7 +13,7 @@ CREATE TABLE stedi.policy (
 );
 COMMENT ON TABLE stedi.policy IS 'the rules that the zones follow from the next refresh on';
 COMMENT ON COLUMN stedi.policy.name IS
-	'rules: strict or published; min_matches, min_ratio: evidence that settles a device''s owner; min_claim_matches: evidence without which a claim does not; sample_size: moments of a device that are looked at';
+	'rules: strict or published; min_matches, min_ratio: evidence that settles a device''s owner; min_claim_matches: evidence that a claim needs, 0 none, 1 to believe no claim that nothing supports; sample_size: moments of a device that are looked at';
 COMMENT ON COLUMN stedi.policy.value IS 'the setting';
 
 CREATE TRIGGER replace_row BEFORE INSERT ON stedi.policy
@@ -23,7 +23,7 @@ SELECT pg_catalog.pg_extension_config_dump('stedi.policy', '');
 INSERT INTO stedi.policy (name, value) VALUES
 	('rules', 'strict'),
 	('min_matches', '3'),
-	('min_claim_matches', '1'),
+	('min_claim_matches', '0'),
 	('min_ratio', '2'),
 	('sample_size', '64');
 

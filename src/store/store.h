@@ -77,9 +77,9 @@ extern void stedi_store_close(StediStore *store);
 /*
  * List in byte order of keys everything whose key starts with prefix, page by
  * page, memory bounded by the page (the file store holds the names of the
- * directories on the way down).  File store: prefix is an absolute path; the directory part of it is
- * walked; only regular files are listed; a missing directory is an empty
- * listing.
+ * directories on the way down).  File store: prefix is an absolute path; the
+ * directory part of it is walked; only regular files are listed; a missing
+ * directory is an empty listing.
  */
 extern StediListing *stedi_store_list(StediStore *store, const char *prefix,
 									  StediStatus *status);

@@ -9,7 +9,7 @@ import collections
 
 MIN_MATCHES = 3
 MIN_RATIO = 2
-MIN_CLAIM_MATCHES = 1
+MIN_CLAIM_MATCHES = 0
 SAMPLE_SIZE = 64
 
 Owner = collections.namedtuple(
