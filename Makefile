@@ -7,6 +7,7 @@
 #   make demo-shell               psql on what the last demo left
 #   make test                     every test; ends with "N passed, N failed"
 #   make test SUITES=unit         some: unit regress isolation property tap
+#   make analyze                  clang's static analyzer
 
 PG_CONFIG ?= pg_config
 
@@ -92,6 +93,13 @@ $(UNIT_PROGRAMS): test/unit/build/%: test/unit/%.c $(wildcard test/unit/*.h) $(U
 	@mkdir -p $(@D)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< $(UNIT_OBJS) $(SHLIB_LINK)
 
+# No warning of the static analyzer, in any layer.
+ANALYZE = clang --analyze -Xclang -analyzer-output=text -Xclang -analyzer-werror -D_GNU_SOURCE -Isrc
+
+analyze:
+	$(ANALYZE) -std=c11 $(CORE_SRCS) $(STORE_SRCS)
+	$(ANALYZE) -std=gnu11 -isystem $(shell $(PG_CONFIG) --includedir-server) $(PG_SRCS)
+
 # What only needs a shell installs what it needs itself.
 test:
 	@test/run $(SUITES)
@@ -108,4 +116,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit test demo demo-shell help
+.PHONY: unit analyze test demo demo-shell help

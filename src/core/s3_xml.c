@@ -280,18 +280,18 @@ list_end(Document *document, const char *text)
 	StediListPage *page = target->page;
 	StediObject *object = page->n_objects > 0 ? &page->objects[page->n_objects - 1] : NULL;
 
-	if (at(document, "ListBucketResult/Contents/Key"))
+	if (object != NULL && at(document, "ListBucketResult/Contents/Key"))
 		set_text(document, &object->key, text);
-	else if (at(document, "ListBucketResult/Contents/ETag"))
+	else if (object != NULL && at(document, "ListBucketResult/Contents/ETag"))
 		set_etag(document, &object->etag, text);
-	else if (at(document, "ListBucketResult/Contents/LastModified"))
+	else if (object != NULL && at(document, "ListBucketResult/Contents/LastModified"))
 		set_time(document, &object->last_modified, text);
-	else if (at(document, "ListBucketResult/Contents/Size"))
+	else if (object != NULL && at(document, "ListBucketResult/Contents/Size"))
 	{
 		set_size(document, &object->size, text);
 		target->has_size = true;
 	}
-	else if (at(document, "ListBucketResult/Contents"))
+	else if (object != NULL && at(document, "ListBucketResult/Contents"))
 	{
 		if (object->key == NULL || !target->has_size)
 			stop(document, "an object has no key or no size");
@@ -388,13 +388,13 @@ uploads_end(Document *document, const char *text)
 	StediUploadPage *page = target->page;
 	StediUpload *upload = page->n_uploads > 0 ? &page->uploads[page->n_uploads - 1] : NULL;
 
-	if (at(document, "ListMultipartUploadsResult/Upload/Key"))
+	if (upload != NULL && at(document, "ListMultipartUploadsResult/Upload/Key"))
 		set_text(document, &upload->key, text);
-	else if (at(document, "ListMultipartUploadsResult/Upload/UploadId"))
+	else if (upload != NULL && at(document, "ListMultipartUploadsResult/Upload/UploadId"))
 		set_text(document, &upload->upload_id, text);
-	else if (at(document, "ListMultipartUploadsResult/Upload/Initiated"))
+	else if (upload != NULL && at(document, "ListMultipartUploadsResult/Upload/Initiated"))
 		set_time(document, &upload->initiated, text);
-	else if (at(document, "ListMultipartUploadsResult/Upload"))
+	else if (upload != NULL && at(document, "ListMultipartUploadsResult/Upload"))
 	{
 		if (upload->key == NULL || upload->upload_id == NULL)
 			stop(document, "an upload has no key or no ID");

@@ -111,7 +111,7 @@ static bool
 parse_endpoint(S3Store *store, const char *endpoint, StediStatus *status)
 {
 	const char *host;
-	const char *default_port;
+	const char *default_port = "";
 	size_t		length;
 	size_t		port;
 
