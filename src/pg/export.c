@@ -54,8 +54,8 @@ PG_FUNCTION_INFO_V1(stedi_export_query);
 
 #define FLUSH_BYTES			(64 * 1024) /* of text handed to the encoder at once */
 #define GZIP_LEVEL			6
-#define ABORT_TIMEOUT_MS	2000	/* to take an upload back after an error */
-#define STALLED_TIMEOUT_MS	50	/* the same, when the store does not answer anyway */
+#define ABORT_TIMEOUT_MS	2000	/* to take back what was written, after an error */
+#define CANCEL_TIMEOUT_MS	60	/* after a cancel, which promises 100 ms in all */
 #define PROGRESS_ROWS		4096
 #define TAG_LENGTH			8
 #define MANIFEST_NAME		"_manifest.json"
@@ -841,22 +841,19 @@ log_run(StediExport *export)
 
 /*
  * After an error: abort the upload that is under way and remove the files that
- * stand.  Bounded in time, and not at all when the store does not answer.
+ * stand, as far as that can be done in time; what is left goes with the next
+ * export.  Who cancels a query is not to wait for a store that may be dead.
  */
 static void
 take_back(StediExport *export)
 {
-	bool		stalled = stedi_wait_stalled(&export->lake->wait);
-	ListCell   *cell;
+	long		timeout_ms = geterrcode() == ERRCODE_QUERY_CANCELED ? CANCEL_TIMEOUT_MS : ABORT_TIMEOUT_MS;
 	StediPut   *put = export->put;
+	ListCell   *cell;
 
-	if (export->lake->store == NULL)
-		return;
 	export->put = NULL;
-	if (put != NULL &&
-		!stedi_put_abort(put, stalled ? STALLED_TIMEOUT_MS : ABORT_TIMEOUT_MS))
-		return;
-	if (stalled)
+	stedi_wait_limit(&export->lake->wait, timeout_ms);
+	if (put != NULL && !stedi_put_abort(put, timeout_ms))
 		return;
 	foreach(cell, export->files)
 	{

@@ -16,8 +16,6 @@
 
 #include "pg/wait.h"
 
-#define STALL_US USECS_PER_SEC
-
 static bool backend_wait(void *arg, int fd, long timeout_ms);
 static void wait_for(StediBackendWait *wait, int fd, long timeout_ms);
 
@@ -27,8 +25,7 @@ stedi_wait_init(StediBackendWait *wait)
 	wait->set = NULL;
 	wait->fd = -1;
 	wait->error = NULL;
-	wait->last_ready = 0;
-	wait->last_wait = 0;
+	wait->deadline = 0;
 	wait->context = CurrentMemoryContext;
 }
 
@@ -54,6 +51,8 @@ backend_wait(void *arg, int fd, long timeout_ms)
 	StediBackendWait *wait = arg;
 
 	if (wait->error != NULL)
+		return false;
+	if (wait->deadline != 0 && GetCurrentTimestamp() >= wait->deadline)
 		return false;
 
 	PG_TRY();
@@ -90,12 +89,13 @@ wait_for(StediBackendWait *wait, int fd, long timeout_ms)
 		wait->fd = fd;
 	}
 
-	if (wait->last_ready == 0)
-		wait->last_ready = GetCurrentTimestamp();
+	if (wait->deadline != 0)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), wait->deadline);
+
+		timeout_ms = timeout_ms < 0 ? left : Min(timeout_ms, left);
+	}
 	happened = WaitEventSetWait(wait->set, timeout_ms, &event, 1, PG_WAIT_EXTENSION);
-	wait->last_wait = GetCurrentTimestamp();
-	if (happened == 1 && event.events == WL_SOCKET_READABLE)
-		wait->last_ready = wait->last_wait;
 	if (happened == 1 && event.events == WL_LATCH_SET)
 	{
 		ResetLatch(MyLatch);
@@ -103,8 +103,8 @@ wait_for(StediBackendWait *wait, int fd, long timeout_ms)
 	}
 }
 
-bool
-stedi_wait_stalled(const StediBackendWait *wait)
+void
+stedi_wait_limit(StediBackendWait *wait, long timeout_ms)
 {
-	return wait->last_wait - wait->last_ready > STALL_US;
+	wait->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 }

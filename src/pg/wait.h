@@ -18,15 +18,15 @@ typedef struct StediBackendWait
 	int			fd;				/* the one in set, or -1 */
 	ErrorData  *error;			/* what an interrupt raised, to be rethrown */
 	MemoryContext context;		/* where error lives */
-	TimestampTz last_ready;		/* when fd last was readable, or 0 */
-	TimestampTz last_wait;		/* when the last wait for it ended */
+	TimestampTz deadline;		/* give up then; 0: never */
 } StediBackendWait;
 
 /* wait must outlive the store that uses the waiter. */
 extern void stedi_wait_init(StediBackendWait *wait);
 extern StediWaiter stedi_waiter(StediBackendWait *wait);
-/* Has nothing come from the store for a second although it was waited for? */
-extern bool stedi_wait_stalled(const StediBackendWait *wait);
+/* Give up in so many milliseconds, whatever is waited for: for cleaning up after
+ * an error. */
+extern void stedi_wait_limit(StediBackendWait *wait, long timeout_ms);
 extern void stedi_wait_free(StediBackendWait *wait);	/* idempotent, never throws */
 
 #endif							/* STEDI_PG_WAIT_H */
