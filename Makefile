@@ -31,11 +31,11 @@ SQL_PARTS = begin server source object reject landing json ingest export \
 	pseudonym policy \
 	customer_trusted accelerometer_trusted customers_curated \
 	device_owner step_trainer_trusted machine_learning_curated \
-	refresh forget run status privileges
+	reconcile quality refresh forget run status privileges
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
 REGRESS = setup extension server uri read_json load landing reject ledger \
-	zones consent ownership export run privileges
+	zones consent ownership forget export run privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
 ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))
 

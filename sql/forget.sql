@@ -34,15 +34,16 @@ DO $$
 DECLARE
 	who text;
 	base integer := 0;
+	readings text;
 BEGIN
 	FOREACH who IN ARRAY ARRAY['dora', 'bob', 'isadora'] LOOP
 		FOR i IN 1..3 LOOP
 			CALL regress.put(format('forget/accelerometer/landing/%s-%s.json', who, i),
 				format(E'{"user":"%s@example.net","timeStamp":%s,"x":%s}\n', who, base + i * 1000, i));
 		END LOOP;
-		CALL regress.put(format('forget/step_trainer/landing/%s.json', who),
-			(SELECT string_agg(format(E'{"sensorReadingTime":%s,"serialNumber":"dev-%s","distanceFromObject":%s}\n', base + i * 1000, who, i), '')
-			 FROM generate_series(1, 3) AS i));
+		SELECT string_agg(format(E'{"sensorReadingTime":%s,"serialNumber":"dev-%s","distanceFromObject":%s}\n', base + i * 1000, who, i), '')
+		INTO readings FROM generate_series(1, 3) AS i;
+		CALL regress.put(format('forget/step_trainer/landing/%s.json', who), readings);
 		base := base + 10000;
 	END LOOP;
 END
@@ -91,14 +92,16 @@ BEGIN
 END
 $$;
 CALL pg_temp.put_damage('');
--- Rejects that are not as they ought to be.
-CREATE VIEW wrong_rejects AS
-SELECT d.kind, d.names_her, convert_from(r.raw, 'UTF8') AS bytes, d.content
+-- Those whose reject is not as it ought to be: without bytes if it names her, else with.
+CREATE VIEW damage_object AS
+SELECT d.*, o.object_id, o.uri
 FROM damage AS d
-LEFT JOIN stedi.object AS o ON o.uri = regress.uri(format('forget/%s/landing/damage-%s.json', d.kind, lpad(d.n::text, 2, '0'))) AND o.status <> 'replaced'
-LEFT JOIN stedi.reject AS r USING (object_id)
-WHERE r.byte_length IS DISTINCT FROM octet_length(rtrim(d.content) || CASE WHEN o.size > octet_length(d.content) AND d.content !~ '[}]$' THEN ' ' ELSE '' END)
-   OR (r.raw <> '') = d.names_her
+LEFT JOIN stedi.object AS o ON o.status <> 'replaced'
+	AND o.uri = regress.uri(format('forget/%s/landing/damage-%s.json', d.kind, lpad(d.n::text, 2, '0')));
+CREATE VIEW wrong_reject AS
+SELECT d.n, d.names_her, d.content, r.byte_length, octet_length(r.raw) AS bytes
+FROM damage_object AS d LEFT JOIN stedi.reject AS r USING (object_id)
+WHERE r.object_id IS NULL OR octet_length(r.raw) <> CASE WHEN d.names_her THEN 0 ELSE r.byte_length END
 ORDER BY d.n;
 
 -- Everything in the schema that names her; her other spellings are somebody else's.
@@ -125,30 +128,22 @@ ORDER BY o.uri COLLATE "C", o.object_id;
 SELECT source, sum(rows_parsed) AS parsed, sum(rows_loaded) AS loaded, sum(rows_rejected) AS rejected FROM stedi.ingest() GROUP BY source ORDER BY source;
 SELECT zone, rows FROM stedi.refresh();
 SELECT serial_number, email, basis FROM stedi.device_owner ORDER BY 1;
-SELECT count(*) AS all_kept FROM stedi.reject AS r JOIN stedi.object AS o USING (object_id) WHERE o.uri LIKE regress.uri('forget/%/damage-') || '%' AND octet_length(raw) = byte_length;
+SELECT count(*) AS kept FROM damage_object JOIN stedi.reject USING (object_id) WHERE octet_length(raw) = byte_length;
 SELECT * FROM pg_temp.traces();
 SELECT count(*) FROM stedi.export('stedi.machine_learning_curated', regress.uri('forget/replaced/'));
 SELECT count(*) FROM stedi.export('stedi.machine_learning_curated', regress.uri('forget/replaced/'), mode => 'overwrite');
 SELECT count(*) FROM stedi.export('stedi.customer_trusted', regress.uri('forget/stands/'), format => 'csv');
 -- what the others have, to compare with
-CREATE TABLE others AS
-SELECT 'customer' AS kind, to_jsonb(c) - 'rescued' AS row FROM stedi.customer_landing AS c WHERE email <> 'dora@example.net'
-UNION ALL SELECT 'accelerometer', to_jsonb(a) FROM stedi.accelerometer_landing AS a WHERE email <> 'dora@example.net'
-UNION ALL SELECT 'step_trainer', to_jsonb(s) FROM stedi.step_trainer_landing AS s WHERE serial_number <> 'dev-dora'
-UNION ALL SELECT 'training', to_jsonb(m) FROM stedi.machine_learning_curated AS m WHERE subject <> stedi.pseudonym('subject', 'dora@example.net');
-CREATE VIEW changed_others AS
-SELECT * FROM (
-	SELECT 'customer' AS kind, to_jsonb(c) - 'rescued' AS row FROM stedi.customer_landing AS c
-	UNION ALL SELECT 'accelerometer', to_jsonb(a) FROM stedi.accelerometer_landing AS a
-	UNION ALL SELECT 'step_trainer', to_jsonb(s) FROM stedi.step_trainer_landing AS s
-	UNION ALL SELECT 'training', to_jsonb(m) FROM stedi.machine_learning_curated AS m) AS now
-EXCEPT ALL SELECT * FROM others;
-CREATE VIEW lost_others AS
-SELECT * FROM others EXCEPT ALL SELECT * FROM (
-	SELECT 'customer' AS kind, to_jsonb(c) - 'rescued' AS row FROM stedi.customer_landing AS c
-	UNION ALL SELECT 'accelerometer', to_jsonb(a) FROM stedi.accelerometer_landing AS a
-	UNION ALL SELECT 'step_trainer', to_jsonb(s) FROM stedi.step_trainer_landing AS s
-	UNION ALL SELECT 'training', to_jsonb(m) FROM stedi.machine_learning_curated AS m) AS now;
+CREATE VIEW record AS
+SELECT 'customer' AS kind, c.email AS who, to_jsonb(c) - 'record_id' - 'rescued' AS content FROM stedi.customer_landing AS c
+UNION ALL SELECT 'accelerometer', a.email, to_jsonb(a) - 'record_id' FROM stedi.accelerometer_landing AS a
+UNION ALL SELECT 'step_trainer', s.serial_number, to_jsonb(s) - 'record_id' FROM stedi.step_trainer_landing AS s
+UNION ALL SELECT 'training', coalesce(c.email, 'somebody'), to_jsonb(m) - '{step_trainer_record_id,accelerometer_record_id}'::text[]
+	FROM stedi.machine_learning_curated AS m LEFT JOIN stedi.customers_curated AS c USING (subject);
+CREATE TABLE before AS SELECT * FROM record;
+SELECT kind, who, count(*) FROM before GROUP BY 1, 2 ORDER BY 1, 2 COLLATE "C";
+CREATE VIEW lost AS SELECT kind, who, count(*) FROM (SELECT * FROM before EXCEPT ALL SELECT * FROM record) AS r GROUP BY 1, 2 ORDER BY 1, 2 COLLATE "C";
+CREATE VIEW new AS SELECT kind, who, count(*) FROM (SELECT * FROM record EXCEPT ALL SELECT * FROM before) AS r GROUP BY 1, 2 ORDER BY 1, 2 COLLATE "C";
 
 --
 -- Whom it takes, and who may.
@@ -171,19 +166,22 @@ GRANT EXECUTE ON FUNCTION stedi.forget TO regress_officer;
 SET ROLE regress_officer;
 CREATE TEMP TABLE told AS SELECT * FROM stedi.forget('dora@example.net');
 SELECT kind, regress.clean(name) AS name, records FROM told
-WHERE kind <> 'export made earlier' OR name LIKE regress.uri('forget/') || '%';
+WHERE name NOT LIKE '%/damage-%' AND (kind <> 'export made earlier' OR name LIKE regress.uri('forget/') || '%');
 SELECT t, e FROM unnest(ARRAY['customer_landing', 'accelerometer_landing', 'step_trainer_landing', 'device_owner', 'reject', 'object', 'erasure', 'erasure_key', 'export_run']) AS t,
 	LATERAL (SELECT e FROM regress.error('SELECT * FROM stedi.' || t) AS e LIMIT 1) AS e;
 SELECT * FROM regress.error('SELECT stedi.erasure_hash(''email'', ''dora@example.net'')');
 SELECT * FROM regress.error('SELECT stedi.unforget(''dora@example.net'')');
-DROP TABLE told;
 RESET ROLE;
+-- it names the objects of the damaged records, too: those that name her, and no others
+SELECT d.n, d.names_her, d.content, t.kind, t.records FROM damage_object AS d LEFT JOIN told AS t ON t.name = d.uri
+WHERE d.names_her <> (t.records IS NOT DISTINCT FROM 1 AND t.kind = 'object still holds records') ORDER BY d.n;
+DROP TABLE told;
 
 -- Nothing is left of her, and all of the others.
 SELECT * FROM pg_temp.traces();
-SELECT * FROM wrong_rejects;
-SELECT * FROM changed_others;
-SELECT * FROM lost_others;
+SELECT * FROM wrong_reject;
+SELECT * FROM lost;
+SELECT * FROM new;
 SELECT customer_name, rescued FROM stedi.customer_landing WHERE rescued IS NOT NULL ORDER BY record_id;
 SELECT name, rows FROM stedi.zone ORDER BY position;
 SELECT serial_number, email, basis FROM stedi.device_owner ORDER BY 1;
@@ -212,31 +210,30 @@ CALL regress.put('forget/customer/landing/4.json',
 	'{"customerName":"Dora","email":"d\u006fra\u0040example.net"}');
 CALL regress.put('forget/step_trainer/landing/new.json', '{"sensorReadingTime":5000,"serialNumber":"dev-dora","distanceFromObject":9}{"sensorReadingTime":5000,"serialNumber":"dev-new","distanceFromObject":9}');
 CALL regress.put('forget/accelerometer/landing/mixed.json',
-	E'{"user":"dora@example.net","timeStamp":2000,"x":4}\n{"user":"dora@example.net","timeStamp":5000,"x":4}\n{"user":"bob@example.net","timeStamp":12000,"x":4}\n\n{"user":"nobody@example.net","x":1}\n');
+	E'{"user":"dora@example.net","timeStamp":2000,"x":4}\n{"user":"dora@example.net","timeStamp":5000,"x":4}\n{"user":"bob@example.net","timeStamp":12000,"x":4}\n{"user":"nobody@example.net","x":1}\n'
+	'{"user":"DORA@EXAMPLE.NET","timeStamp":4000,"x":6}\n');
 SELECT status, rows_parsed, rows_loaded FROM stedi.ingest(dry_run => true) ORDER BY uri COLLATE "C";
 SELECT regress.clean(uri) AS uri, status, rows_parsed, rows_loaded, rows_rejected FROM stedi.ingest() ORDER BY uri COLLATE "C";
 SELECT * FROM ledger WHERE object ~ 'mixed|new|customer';
 SELECT * FROM pg_temp.traces();
-SELECT kind, "row"->>'customer_name' AS customer, "row"->>'serial_number' AS serial_number FROM changed_others;
+SELECT * FROM lost;
+SELECT * FROM new;
 
 -- New versions of what is damaged, and what was rescued of Bob's record.
 CALL pg_temp.put_damage(' ');
 SELECT source, sum(rows_rejected) AS rejected FROM stedi.ingest() GROUP BY source ORDER BY source;
-SELECT * FROM wrong_rejects;
+SELECT * FROM wrong_reject;
 SELECT source, sum(rows_parsed) AS parsed, sum(rows_loaded) AS loaded, sum(rows_rejected) AS rejected FROM stedi.ingest(force => true) GROUP BY source ORDER BY source;
-SELECT * FROM wrong_rejects;
+SELECT * FROM wrong_reject;
 SELECT * FROM ledger WHERE erased > 0;
 SELECT zone, rows FROM stedi.refresh();
 SELECT * FROM pg_temp.traces();
 SELECT customer_name, rescued FROM stedi.customer_landing WHERE rescued IS NOT NULL ORDER BY record_id;
-SELECT kind, "row"->>'customer_name' AS customer, "row"->>'serial_number' AS serial_number FROM changed_others;
-SELECT count(*) FROM others AS o WHERE kind <> 'training' AND NOT EXISTS (
-	SELECT FROM stedi.customer_landing WHERE record_id = (o."row"->>'record_id')::bigint
-	UNION ALL SELECT FROM stedi.accelerometer_landing WHERE record_id = (o."row"->>'record_id')::bigint
-	UNION ALL SELECT FROM stedi.step_trainer_landing WHERE record_id = (o."row"->>'record_id')::bigint) AND o."row"->>'email' <> 'DORA@EXAMPLE.NET';
+SELECT * FROM lost;
+SELECT * FROM new;
 
 -- load() keeps them out of any table that has a column email or, without one, serial_number.
-CREATE TABLE phones ("user" text, email text, x float8, record_id bigint);
+CREATE TABLE phones (email text, x float8, record_id bigint);
 CREATE TABLE devices (serial_number text, distance_from_object integer);
 CREATE TABLE neither ("user" text, x float8);
 SELECT rows_parsed, rows_loaded FROM stedi.load('phones', regress.uri('forget/accelerometer/landing/mixed.json'), aliases => '{"user": "email"}');
@@ -260,8 +257,9 @@ SELECT count(*) FROM stedi.ingest(force => true) WHERE rows_loaded + rows_reject
 SELECT sum(erased) FROM stedi.object WHERE uri LIKE regress.uri('forget/') || '%' AND status IN ('loaded', 'partial');
 SELECT zone, rows FROM stedi.refresh();
 SELECT serial_number, email, basis FROM stedi.device_owner ORDER BY 1;
-SELECT kind, count(*) FROM lost_others WHERE "row"->>'email' <> 'DORA@EXAMPLE.NET' GROUP BY kind;
-SELECT count(*) AS all_kept FROM stedi.reject AS r JOIN stedi.object AS o USING (object_id) WHERE o.uri LIKE regress.uri('forget/%/damage-') || '%' AND octet_length(raw) = byte_length;
+SELECT * FROM lost;
+SELECT * FROM new;
+SELECT count(*) AS kept FROM damage_object JOIN stedi.reject USING (object_id) WHERE octet_length(raw) = byte_length;
 SELECT rescued FROM stedi.customer_landing WHERE email = 'bob@example.net' AND rescued IS NOT NULL;
 
 -- Without a refresh the zones are as they were, until the next one.
@@ -286,22 +284,29 @@ SELECT rows_loaded FROM stedi.ingest('customer');
 SELECT kind, regress.clean(name) AS name, records FROM stedi.forget('d_%\@example.net', refresh => false) WHERE kind NOT LIKE 'export%' AND records > 0;
 SELECT email, rescued FROM stedi.customer_landing WHERE email LIKE 'd_%@example.net' AND email <> 'dora@example.net' ORDER BY email;
 
--- Both claim the device and nothing tells whose it is.  With one of them forgotten
--- it does not become the other's: both have claimed it.
+-- Whose device it is does not change for the others.  One that both Eve and Fay claim,
+-- and one that Eve claims and Gus's phone speaks against, are nobody's before, and
+-- not Eve's after.
 CALL regress.put('forget/customer/landing/6.json',
-	'{"email":"eve@example.net","serialNumber":"dev-either","lastUpdateDate":1000,"shareWithResearchAsOfDate":1000}'
-	'{"email":"fay@example.net","serialNumber":"dev-either","lastUpdateDate":1000}');
-CALL regress.put('forget/accelerometer/landing/eve.json', '{"user":"eve@example.net","timeStamp":90000,"x":1}');
-CALL regress.put('forget/step_trainer/landing/either.json', '{"sensorReadingTime":91000,"serialNumber":"dev-either","distanceFromObject":1}');
+	'{"email":"eve@example.net","serialNumber":"dev-both","lastUpdateDate":1000,"shareWithResearchAsOfDate":1000}'
+	'{"email":"eve@example.net","serialNumber":"dev-gus","lastUpdateDate":1000,"shareWithResearchAsOfDate":1000}'
+	'{"email":"fay@example.net","serialNumber":"dev-both","lastUpdateDate":1000}'
+	'{"email":"gus@example.net","lastUpdateDate":1000}');
+CALL regress.put('forget/accelerometer/landing/eve.json',
+	'{"user":"eve@example.net","timeStamp":90000,"x":1}{"user":"gus@example.net","timeStamp":92000,"x":1}{"user":"gus@example.net","timeStamp":93000,"x":1}');
+CALL regress.put('forget/step_trainer/landing/either.json',
+	'{"sensorReadingTime":91000,"serialNumber":"dev-both","distanceFromObject":1}'
+	'{"sensorReadingTime":92000,"serialNumber":"dev-gus","distanceFromObject":1}{"sensorReadingTime":93000,"serialNumber":"dev-gus","distanceFromObject":1}');
 SELECT count(*) FROM stedi.ingest();
 SELECT count(*) FROM stedi.refresh();
-SELECT email, basis FROM stedi.device_owner WHERE serial_number = 'dev-either';
+SELECT serial_number, email, basis FROM stedi.device_owner WHERE serial_number IN ('dev-both', 'dev-gus') ORDER BY 1;
 SELECT count(*) FROM stedi.forget('fay@example.net') WHERE kind = 'rows erased';
-SELECT email, basis FROM stedi.device_owner WHERE serial_number = 'dev-either';
-SELECT count(*) FROM stedi.step_trainer_trusted WHERE serial_number = 'dev-either';
+SELECT count(*) FROM stedi.forget('gus@example.net') WHERE kind = 'rows erased';
+SELECT serial_number, email, basis FROM stedi.device_owner WHERE serial_number IN ('dev-both', 'dev-gus') ORDER BY 1;
+SELECT count(*) FROM stedi.step_trainer_trusted WHERE email = 'eve@example.net';
 
-DROP VIEW wrong_rejects, changed_others, lost_others, ledger;
-DROP TABLE damage, others;
+DROP VIEW wrong_reject, damage_object, lost, new, ledger, record;
+DROP TABLE damage, before;
 DELETE FROM stedi.erasure;
 DELETE FROM stedi.source;
 DELETE FROM stedi.export_target;

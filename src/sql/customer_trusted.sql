@@ -5,24 +5,27 @@
 -- without consent wins, then the one with the later consent, then what the records
 -- say otherwise; so the outcome does not hang on the order in which objects arrive.
 
-CREATE MATERIALIZED VIEW stedi.customer_trusted AS
-SELECT customer_name, email, phone, birth_day, serial_number,
+CREATE VIEW stedi.customer_latest WITH (security_invoker = true) AS
+SELECT DISTINCT ON (email)
+	   customer_name, email, phone, birth_day, serial_number,
 	   registration_date, last_update_date,
 	   share_with_research_as_of_date,
 	   share_with_public_as_of_date,
 	   share_with_friends_as_of_date,
 	   record_id
-FROM (
-	SELECT DISTINCT ON (email) *
-	FROM stedi.customer_landing
-	WHERE email IS NOT NULL
-	ORDER BY email,
-			 last_update_date DESC NULLS LAST,
-			 share_with_research_as_of_date DESC NULLS FIRST,
-			 registration_date DESC, serial_number DESC, customer_name DESC,
-			 phone DESC, birth_day DESC, share_with_public_as_of_date DESC,
-			 share_with_friends_as_of_date DESC, record_id DESC
-) AS latest
+FROM stedi.customer_landing
+WHERE email IS NOT NULL
+ORDER BY email,
+		 last_update_date DESC NULLS LAST,
+		 share_with_research_as_of_date DESC NULLS FIRST,
+		 registration_date DESC, serial_number DESC, customer_name DESC,
+		 phone DESC, birth_day DESC, share_with_public_as_of_date DESC,
+		 share_with_friends_as_of_date DESC, record_id DESC;
+COMMENT ON VIEW stedi.customer_latest IS 'the record of each email that governs';
+
+CREATE MATERIALIZED VIEW stedi.customer_trusted AS
+SELECT *
+FROM stedi.customer_latest
 WHERE share_with_research_as_of_date IS NOT NULL;
 
 CREATE UNIQUE INDEX customer_trusted_email_key ON stedi.customer_trusted (email);

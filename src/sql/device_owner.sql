@@ -21,7 +21,10 @@
 -- of a device are looked at, chosen by a hash among those at which anybody's
 -- phone took a reading; no claim is ever joined with readings.
 
-CREATE MATERIALIZED VIEW stedi.device_owner AS
+-- device_evidence tells it from the landing tables as they are now; device_owner
+-- keeps what it told at the last refresh, with the pseudonyms.
+
+CREATE VIEW stedi.device_evidence WITH (security_invoker = true) AS
 WITH moment AS (
 	SELECT DISTINCT s.serial_number, s.sensor_reading_time AS at
 	FROM stedi.step_trainer_landing AS s
@@ -79,13 +82,19 @@ WITH moment AS (
 	LEFT JOIN matches AS m ON m.serial_number = d.serial_number AND m.email = l.claimant
 )
 SELECT serial_number,
-	   stedi.pseudonym('device', serial_number) AS device,
 	   CASE basis WHEN 'evidence' THEN best WHEN 'claim' THEN claimant END AS email,
 	   basis,
 	   claimants,
 	   best_matched AS matched,
 	   second_matched AS runner_up
 FROM verdict;
+COMMENT ON VIEW stedi.device_evidence IS
+	'whose device each serial number is by the landing tables as they are now';
+
+CREATE MATERIALIZED VIEW stedi.device_owner AS
+SELECT serial_number, stedi.pseudonym('device', serial_number) AS device,
+	   email, basis, claimants, matched, runner_up
+FROM stedi.device_evidence;
 
 CREATE UNIQUE INDEX device_owner_serial_number_key ON stedi.device_owner (serial_number);
 COMMENT ON MATERIALIZED VIEW stedi.device_owner IS

@@ -15,10 +15,20 @@ CREATE TRIGGER replace_row BEFORE INSERT ON stedi.pseudonym_key
 	FOR EACH ROW EXECUTE FUNCTION stedi.replace_row('singleton');
 SELECT pg_catalog.pg_extension_config_dump('stedi.pseudonym_key', '');
 
--- 488 random bits from the server's strong random source.
-INSERT INTO stedi.pseudonym_key (key)
-SELECT pg_catalog.sha256(pg_catalog.string_agg(pg_catalog.uuid_send(pg_catalog.gen_random_uuid()), ''))
-FROM pg_catalog.generate_series(1, 4);
+-- 488 random bits from the server's strong random source.  TRUNCATE, because a
+-- deleted key would stay in the table's file until it is vacuumed.
+CREATE FUNCTION stedi.rotate_pseudonym_key() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+	TRUNCATE stedi.pseudonym_key;
+	INSERT INTO stedi.pseudonym_key (key)
+	SELECT sha256(string_agg(uuid_send(gen_random_uuid()), ''))
+	FROM generate_series(1, 4);
+$$;
+COMMENT ON FUNCTION stedi.rotate_pseudonym_key() IS
+	'a new key for pseudonyms; the old one is gone. Zones keep the old pseudonyms until the next refresh(), exported files keep them for good';
+
+SELECT stedi.rotate_pseudonym_key();
 
 CREATE FUNCTION stedi.pseudonym(kind text, value text) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'stedi_pseudonym';

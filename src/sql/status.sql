@@ -24,6 +24,27 @@ $$;
 COMMENT ON FUNCTION stedi.pending(text) IS
 	'objects and bytes of a source that are not loaded yet, or why that cannot be told';
 
+CREATE FUNCTION stedi.newest_time(target regclass) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	time_of text := CASE target
+		WHEN 'stedi.customer_landing'::regclass THEN 'greatest(registration_date, last_update_date)'
+		WHEN 'stedi.accelerometer_landing'::regclass THEN '"timestamp"'
+		WHEN 'stedi.step_trainer_landing'::regclass THEN 'sensor_reading_time'
+	END;
+	newest timestamptz;
+BEGIN
+	-- A clock that is ahead of ours does not make the data new.
+	IF time_of IS NOT NULL THEN
+		EXECUTE format('SELECT max(%1$s) FROM %2$s WHERE %1$s <= now()', time_of, target) INTO newest;
+	END IF;
+	RETURN newest;
+END
+$$;
+COMMENT ON FUNCTION stedi.newest_time(regclass) IS
+	'the newest time in a landing table; NULL for other tables';
+
 CREATE VIEW stedi.status WITH (security_invoker = true) AS
 SELECT 'source' AS kind, s.name, s.uri,
 	   p.objects AS pending_objects, p.bytes AS pending_bytes,
@@ -32,9 +53,11 @@ SELECT 'source' AS kind, s.name, s.uri,
 	   coalesce(o.rows, 0) AS rows,
 	   coalesce(o.rejects, 0) AS rejects,
 	   o.last AS last_run,
+	   n.newest, pg_catalog.clock_timestamp() - n.newest AS age,
 	   coalesce(p.error, o.error) AS error
 FROM stedi.source AS s
 CROSS JOIN LATERAL stedi.pending(s.name) AS p
+CROSS JOIN LATERAL stedi.newest_time(s.target) AS n (newest)
 LEFT JOIN (
 	SELECT source,
 		   count(*) FILTER (WHERE status IN ('loaded', 'partial')) AS loaded,
@@ -47,8 +70,9 @@ LEFT JOIN (
 	GROUP BY source
 ) AS o ON o.source = s.name
 UNION ALL
-SELECT 'zone', z.name::text, NULL, NULL, NULL, NULL, NULL, z.rows, NULL, z.refreshed_at, NULL
+SELECT 'zone', z.name::text, NULL, NULL, NULL, NULL, NULL, z.rows, NULL, z.refreshed_at,
+	   NULL, NULL, NULL
 FROM stedi.zone AS z;
 COMMENT ON VIEW stedi.status IS
-	'per source what is pending, loaded and rejected; per zone rows and last refresh()';
+	'per source what is pending, loaded and rejected, and how old its newest reading is; per zone rows and last refresh()';
 

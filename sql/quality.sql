@@ -1,0 +1,209 @@
+--
+-- quality: what the landing data is expected to be, and what a refresh does when it
+-- is not.  Then how old the newest reading is, and a new pseudonym key.
+--
+SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+CREATE FUNCTION pg_temp.at(integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN timestamptz '2022-06-18 15:00:00+00' + $1 * interval '1 second';
+CREATE FUNCTION pg_temp.try(statement text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	EXECUTE statement;
+	RETURN NEXT 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN NEXT SQLSTATE || ': ' || SQLERRM;
+	RETURN QUERY SELECT * FROM regexp_split_to_table(detail, '\n') WHERE detail <> '';
+END
+$$;
+
+-- Nothing there, nothing wrong.
+SELECT * FROM stedi.quality ORDER BY name COLLATE "C";
+
+-- Each expectation is not met by records of its own: 1000s are customers,
+-- 2000s accelerometer and 3000s Step Trainer readings.
+INSERT INTO stedi.customer_landing (email, serial_number, registration_date, last_update_date, share_with_research_as_of_date, record_id) VALUES
+	('ann@example.com', 'd-ann', pg_temp.at(-9), pg_temp.at(-9), pg_temp.at(-9), 1001),
+	('ann@example.com', 'd-ann', pg_temp.at(-8), pg_temp.at(-8), pg_temp.at(-9), 1002),
+	(NULL, NULL, NULL, NULL, NULL, 1003),
+	('', NULL, NULL, NULL, NULL, 1004),
+	('bob@example.com', 'd-bob', pg_temp.at(9), pg_temp.at(9), NULL, 1005),
+	('Cy@example.com', 'd-shared', NULL, pg_temp.at(9), NULL, 1006),
+	('cy@example.com', 'd-cy', NULL, pg_temp.at(9), NULL, 1007),
+	('di@example.com', 'd-shared', NULL, pg_temp.at(9), NULL, 1008);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id) VALUES
+	('ann@example.com', pg_temp.at(0), 0, 0, 0, 2001),
+	('ann@example.com', pg_temp.at(0), 0, 0, 0, 2002),		-- again
+	('ann@example.com', pg_temp.at(0), 0, 0, 0, 2003),		-- and again
+	('ann@example.com', pg_temp.at(0), 0, 0, NULL, 2004),
+	('ann@example.com', '1999-12-31 23:59:59.999999', 0, 0, 0, 2005),
+	('ann@example.com', '2000-01-01', 0, 0, 0, 2006),
+	('ann@example.com', now() + interval '1 hour', 0, 0, 0, 2007),
+	('ann@example.com', NULL, 0, 0, 0, 2008),
+	('bob@example.com', pg_temp.at(8), 0, 0, 0, 2009),		-- registered at 9
+	('bob@example.com', pg_temp.at(9), 0, 0, 0, 2010),
+	('DI@example.com', pg_temp.at(9), 0, 0, 0, 2011),
+	('ed@example.com', pg_temp.at(9), 0, 0, 0, 2012),
+	(NULL, pg_temp.at(9), 0, 0, 0, 2013);
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, distance_from_object, record_id) VALUES
+	(pg_temp.at(500), 'd-ann', 0, 3001),
+	(pg_temp.at(500), 'd-ann', 0, 3002),					-- again
+	(pg_temp.at(8), 'd-bob', 0, 3003),
+	(pg_temp.at(9), 'd-bob', 0, 3004),
+	(pg_temp.at(9), 'd-shared', 0, 3005),
+	(pg_temp.at(9), NULL, 0, 3006),
+	('1970-01-01', 'd-ann', 0, 3007),						-- before registration, too
+	('infinity', 'd-ann', 0, 3008),
+	(NULL, 'd-ann', 0, 3009);
+SELECT * FROM stedi.quality ORDER BY name COLLATE "C";
+
+-- A reading cannot be younger than the object that it came in.
+INSERT INTO stedi.object (object_id, target, uri, etag, size, last_modified, status, tried_at) VALUES
+	(101, 'stedi.accelerometer_landing', 'file:///quality/a', 'a', 1, pg_temp.at(0), 'loaded', now()),
+	(102, 'stedi.step_trainer_landing', 'file:///quality/s', 's', 1, pg_temp.at(0), 'loaded', now());
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id) VALUES
+	('ann@example.com', pg_temp.at(0), (101::bigint << 32) + 1),
+	('ann@example.com', pg_temp.at(1), (101::bigint << 32) + 2);
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id) VALUES
+	(pg_temp.at(0), 'd-ann', (102::bigint << 32) + 1),
+	(pg_temp.at(1), 'd-ann', (102::bigint << 32) + 2);
+SELECT name, rows_checked, rows_failing FROM stedi.quality WHERE name ~ 'clock' ORDER BY name COLLATE "C";
+
+-- No example is anything but a record_id.
+SELECT attname, atttypid::regtype FROM pg_attribute
+WHERE attrelid = 'stedi.quality'::regclass AND attnum > 0 ORDER BY attnum;
+
+-- Asked for one expectation, it reads the tables of that one.
+CREATE FUNCTION pg_temp.reads(name text) RETURNS TABLE (reads text) LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	part text;
+BEGIN
+	-- A WITH part that nothing scans is not run, though EXPLAIN shows it.
+	FOR line IN EXECUTE format('EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT * FROM stedi.quality WHERE name = %L', name)
+	LOOP
+		IF line ~ 'Seq Scan' AND line !~ 'never executed' THEN
+			reads := substring(line FROM 'Seq Scan on (\w+)');
+			RETURN NEXT;
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT DISTINCT reads FROM pg_temp.reads('customer_email_case') WHERE reads ~ 'landing';
+SELECT DISTINCT reads FROM pg_temp.reads('accelerometer_email_case') WHERE reads ~ 'landing' ORDER BY 1;
+SELECT DISTINCT reads FROM pg_temp.reads('step_trainer_clock') WHERE reads ~ 'landing';
+
+-- warn: a refresh goes on.
+SELECT count(*) FROM stedi.refresh();
+SELECT count(*) FROM stedi.customer_trusted;
+CREATE TEMP TABLE zone AS SELECT * FROM stedi.zone;
+
+-- fail: it stops before it replaces anything, and names what is not met.
+UPDATE stedi.expectation SET severity = 'fail' WHERE name IN ('accelerometer_duplicate', 'step_trainer_owner_missing');
+INSERT INTO stedi.expectation VALUES ('customer_email_case', 'fail');
+SELECT name, severity FROM stedi.expectation WHERE severity = 'fail' ORDER BY name COLLATE "C";
+DELETE FROM stedi.customer_landing WHERE email = 'ann@example.com';
+SELECT * FROM pg_temp.try('SELECT stedi.refresh()');
+SELECT * FROM pg_temp.try('SELECT stedi.refresh(concurrently => true)');
+SELECT count(*) FROM stedi.customer_trusted;
+TABLE stedi.zone EXCEPT TABLE zone;
+
+-- Those that are met stop nothing.
+DELETE FROM stedi.customer_landing WHERE email = 'Cy@example.com';
+DELETE FROM stedi.step_trainer_landing;
+SELECT * FROM pg_temp.try('SELECT stedi.refresh()');
+DELETE FROM stedi.accelerometer_landing WHERE record_id IN (2002, 2003);
+SELECT * FROM pg_temp.try('SELECT stedi.refresh()');
+SELECT count(*) FROM stedi.customer_trusted;
+
+-- force: what must not wait for better data, such as an erasure.
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+SELECT 'di@example.com', pg_temp.at(9), 0, 0, 0, 2020 + i FROM generate_series(0, 1) AS i;
+SELECT * FROM pg_temp.try('SELECT stedi.refresh()');
+SELECT * FROM pg_temp.try('SELECT stedi.refresh(force => NULL)');
+SELECT * FROM pg_temp.try('SELECT stedi.refresh(force => true)');
+
+-- Only what there is can be expected.
+SELECT * FROM pg_temp.try($$INSERT INTO stedi.expectation VALUES ('customer_email_cased', 'fail')$$);
+SELECT * FROM pg_temp.try($$UPDATE stedi.expectation SET severity = 'stop'$$);
+UPDATE stedi.expectation SET severity = 'warn';
+SELECT (SELECT count(*) FROM stedi.expectation) = (SELECT count(*) FROM stedi.quality) AS all_evaluated;
+
+-- The newest reading that was loaded, clocks ahead of ours left out; the same
+-- whether a refresh has looked at it or not.
+DELETE FROM stedi.newest;
+SELECT stedi.newest_time('stedi.accelerometer_landing');
+SELECT count(*) FROM stedi.refresh();
+SELECT stedi.newest_time('stedi.accelerometer_landing'), n.newest
+FROM stedi.newest AS n WHERE n.target = 'stedi.accelerometer_landing'::regclass;
+-- loaded since: a newer object, and an older number that was tried again
+INSERT INTO stedi.object (object_id, target, uri, etag, size, status, tried_at) VALUES
+	(103, 'stedi.accelerometer_landing', 'file:///quality/b', 'b', 1, 'loaded', clock_timestamp()),
+	(100, 'stedi.accelerometer_landing', 'file:///quality/c', 'c', 1, 'failed', clock_timestamp());
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id) VALUES
+	('ann@example.com', pg_temp.at(60), (103::bigint << 32) + 1),
+	('ann@example.com', now() + interval '1 day', (103::bigint << 32) + 2);
+SELECT stedi.newest_time('stedi.accelerometer_landing');
+SELECT count(*) FROM stedi.refresh();
+UPDATE stedi.object SET status = 'loaded', tried_at = clock_timestamp() WHERE object_id = 100;
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id)
+VALUES ('ann@example.com', pg_temp.at(120), (100::bigint << 32) + 1);
+SELECT stedi.newest_time('stedi.accelerometer_landing');
+SELECT stedi.newest_time('pg_class');
+-- status tells it, also to those who cannot read a single reading
+SELECT stedi.attach('file:///nowhere/');
+CREATE ROLE regress_watcher;
+GRANT USAGE ON SCHEMA stedi TO regress_watcher;
+GRANT SELECT ON stedi.status, stedi.source, stedi.object, stedi.zone TO regress_watcher;
+GRANT EXECUTE ON FUNCTION stedi.pending(text), stedi.newest_time(regclass), stedi.list_objects(text) TO regress_watcher;
+SET ROLE regress_watcher;
+SELECT name, newest, age > clock_timestamp() - newest - interval '1 minute' AS age FROM stedi.status WHERE kind = 'source' ORDER BY name;
+SELECT name, rows, last_run IS NOT NULL AS refreshed FROM stedi.status WHERE kind = 'zone' AND name ~ 'customer' ORDER BY name COLLATE "C";
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.accelerometer_landing');
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.quality');
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.reconcile()');
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.device_evidence');
+SELECT * FROM pg_temp.try('SELECT stedi.rotate_pseudonym_key()');
+SELECT * FROM pg_temp.try('SELECT stedi.check_expectations()');
+RESET ROLE;
+GRANT SELECT ON stedi.quality, stedi.device_evidence TO regress_watcher;
+GRANT EXECUTE ON FUNCTION stedi.reconcile(), stedi.rotate_pseudonym_key(), stedi.policy(text) TO regress_watcher;
+SET ROLE regress_watcher;
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.quality');
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.reconcile()');
+SELECT * FROM pg_temp.try('SELECT * FROM stedi.device_evidence');
+SELECT * FROM pg_temp.try('SELECT stedi.rotate_pseudonym_key()');
+RESET ROLE;
+DROP OWNED BY regress_watcher;
+DROP ROLE regress_watcher;
+
+-- A new key: other pseudonyms, which the zones have from the next refresh on.
+TRUNCATE stedi.accelerometer_landing;
+INSERT INTO stedi.customer_landing (email, last_update_date, share_with_research_as_of_date, record_id)
+VALUES ('ann@example.com', pg_temp.at(0), pg_temp.at(0), 1001);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id) VALUES ('ann@example.com', pg_temp.at(0), 2001);
+SELECT count(*) FROM stedi.refresh();
+CREATE TEMP TABLE old AS SELECT key, stedi.pseudonym('subject', 'ann@example.com') AS subject FROM stedi.pseudonym_key;
+SELECT c.subject = old.subject AS same FROM stedi.customers_curated AS c, old;
+SELECT stedi.rotate_pseudonym_key();
+SELECT count(*), bool_and(k.key <> old.key) AS new, min(length(k.key)) AS bytes FROM stedi.pseudonym_key AS k, old;
+SELECT stedi.pseudonym('subject', 'ann@example.com') <> subject AS new FROM old;
+SELECT c.subject = old.subject AS same FROM stedi.customers_curated AS c, old;
+SELECT count(*) FROM stedi.refresh();
+SELECT c.subject = old.subject AS same, c.subject = stedi.pseudonym('subject', 'ann@example.com') AS new
+FROM stedi.customers_curated AS c, old;
+-- rolled back, it did not happen
+BEGIN;
+SELECT stedi.rotate_pseudonym_key();
+ROLLBACK;
+SELECT c.subject = stedi.pseudonym('subject', 'ann@example.com') AS same FROM stedi.customers_curated AS c;
+
+DELETE FROM stedi.object WHERE uri ~ '^file:///quality/';
+DELETE FROM stedi.source;
+DELETE FROM stedi.export_target;
+DELETE FROM stedi.newest;
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+SELECT count(*) FROM stedi.refresh();
