@@ -28,7 +28,7 @@ INSERT INTO stedi.policy (name, value) VALUES
 	('sample_size', '64');
 
 CREATE FUNCTION stedi.policy(name text) RETURNS text
-LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT p.value FROM stedi.policy AS p WHERE p.name = $1;
 $$;
