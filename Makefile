@@ -8,6 +8,8 @@
 #   make test                     every test; ends with "N passed, N failed"
 #   make test SUITES=unit         some: unit regress isolation property tap
 #   make analyze                  clang's static analyzer
+#   make fuzz                     the fuzzers, FUZZ_SECONDS=60 each
+#   make bench-reader FILE=F      throughput of the JSON reader
 
 PG_CONFIG ?= pg_config
 
@@ -100,6 +102,26 @@ analyze:
 	$(ANALYZE) -std=c11 $(CORE_SRCS) $(STORE_SRCS)
 	$(ANALYZE) -std=gnu11 -isystem $(shell $(PG_CONFIG) --includedir-server) $(PG_SRCS)
 
+# Fuzzers of core: clang's libFuzzer, FUZZ_SECONDS each (test/install-deps fuzz).
+FUZZ_SECONDS = 60
+FUZZERS = $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/*.c)))
+
+fuzz: $(FUZZERS:%=run-%)
+
+run-%: test/fuzz/%.c $(CORE_SRCS)
+	@mkdir -p test/unit/build/$*-corpus
+	clang -std=c11 -D_GNU_SOURCE $(WARNINGS) -g -O1 -fsanitize=fuzzer,address,undefined -Isrc \
+		-o test/unit/build/$* $^ -lcrypto -lexpat -lzstd -lz
+	test/unit/build/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 \
+		-artifact_prefix=test/unit/build/ test/unit/build/$*-corpus
+
+# Throughput of the reader: make bench-reader FILE=accelerometer.json
+bench-reader: test/bench/json_reader_bench.c $(CORE_SRCS)
+	@mkdir -p test/unit/build
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -O2 -Isrc -o test/unit/build/json_reader_bench $^ \
+		-lcrypto -lexpat -lzstd -lz
+	test/unit/build/json_reader_bench $(FILE) 25
+
 # What only needs a shell installs what it needs itself.
 test:
 	@test/run $(SUITES)
@@ -116,4 +138,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit analyze test demo demo-shell help
+.PHONY: unit analyze fuzz bench-reader test demo demo-shell help
