@@ -30,7 +30,7 @@ OBJS = $(PG_OBJS) $(STORE_OBJS) $(CORE_OBJS)
 
 # The extension's SQL, in the order in which it has to run.
 SQL_PARTS = begin server source object reject landing json ingest export \
-	pseudonym policy \
+	pseudonym erasure policy \
 	customer_trusted accelerometer_trusted customers_curated \
 	device_owner step_trainer_trusted machine_learning_curated \
 	reconcile quality refresh forget run status privileges

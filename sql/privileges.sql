@@ -107,7 +107,7 @@ SELECT count(*) FROM stedi.object WHERE uri = :'uri' || 'customer/landing/1.json
 -- The engineer loads and exports tables of his own, and looks at how the lake stands.
 --
 GRANT EXECUTE ON FUNCTION stedi.list_objects, stedi.load, stedi.export_query, stedi.read_json(text, text, text), stedi.read_json(anyelement, text, jsonb, text, text),
-	stedi.provenance, stedi.pending TO regress_engineer;
+	stedi.provenance, stedi.pending, stedi.newest_time TO regress_engineer;
 GRANT SELECT ON stedi.source, stedi.object, stedi.zone, stedi.status TO regress_engineer;
 GRANT pg_read_server_files, pg_write_server_files TO regress_engineer;
 CREATE SCHEMA regress_engineer AUTHORIZATION regress_engineer;

@@ -48,6 +48,17 @@ StediInsertIndexTuples(ResultRelInfo *result_rel, TupleTableSlot *slot, EState *
 #endif
 }
 
+/* 18: generated columns that are not stored; NOT NULL holds for them, too */
+static inline bool
+StediHasGenerated(const TupleConstr *constr)
+{
+#if PG_VERSION_NUM >= 180000
+	return constr->has_generated_stored || constr->has_generated_virtual;
+#else
+	return constr->has_generated_stored;
+#endif
+}
+
 /* 17: wait event sets belong to a resource owner instead of a memory context;
  * this one lives until it is freed. */
 static inline WaitEventSet *

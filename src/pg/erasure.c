@@ -16,7 +16,9 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "pg/compat.h"
 #include "pg/erasure.h"
@@ -28,6 +30,7 @@ PG_FUNCTION_INFO_V1(stedi_json_strings);
 
 #define KIND_EMAIL "email"
 #define KIND_SERIAL_NUMBER "serial_number"
+#define KIND_MENTION "mention"	/* an email, ASCII letters in lower case */
 
 struct StediErasures
 {
@@ -35,12 +38,29 @@ struct StediErasures
 	HTAB	   *hashes;			/* of every kind: they do not collide */
 	int			attribute;		/* that says whose row it is; -1: none */
 	const char *kind;
+	int			rescued;		/* attribute of that name; -1: none */
 	StringInfoData last;		/* the value looked at last: readings come in runs */
 	bool		last_erased;
 };
 
+/* The pieces of a text in which somebody may be named, see next_piece(). */
+typedef struct PieceScan
+{
+	const char *next;			/* where the next string begins; NULL: none is left */
+	const char *end;
+	StringInfoData string;		/* decoded */
+	int			word;			/* where to look for the next word in it */
+	const char *piece;
+	size_t		length;
+} PieceScan;
+
 static bool is_erased(StediErasures *erasures, const char *kind, const char *value, size_t length);
-static bool next_string(const char **text, const char *end, StringInfo value);
+static bool is_mention(StediErasures *erasures, const char *value, size_t length);
+static Jsonb *one_pair(JsonbValue *key, JsonbValue *value);
+static bool next_piece(PieceScan *scan);
+static bool next_word(PieceScan *scan);
+static bool is_word_byte(char c);
+static void decode_escape(const char **text, const char *end, StringInfo value);
 static int	hex_digits(const char *text, const char *end);
 
 PGDLLEXPORT Datum
@@ -57,26 +77,24 @@ stedi_erasure_hash(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(hash));
 }
 
-/* Every string of a piece of JSON that may be damaged, decoded. */
+/* Every string of a piece of JSON that may be damaged, and every word in it. */
 PGDLLEXPORT Datum
 stedi_json_strings(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	bytea	   *raw = PG_GETARG_BYTEA_PP(0);
-	const char *text = VARDATA_ANY(raw);
-	const char *end = text + VARSIZE_ANY_EXHDR(raw);
-	StringInfoData value;
+	PieceScan	scan = {.next = VARDATA_ANY(raw), .end = VARDATA_ANY(raw) + VARSIZE_ANY_EXHDR(raw)};
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	initStringInfo(&value);
-	while (next_string(&text, end, &value))
+	initStringInfo(&scan.string);
+	while (next_piece(&scan))
 	{
 		Datum		values[1];
 		bool		nulls[1] = {false};
 
-		if (!pg_verify_mbstr(PG_UTF8, value.data, value.len, true))
+		if (scan.length == 0 || !pg_verify_mbstr(PG_UTF8, scan.piece, (int) scan.length, true))
 			continue;
-		values[0] = PointerGetDatum(cstring_to_text_with_len(value.data, value.len));
+		values[0] = PointerGetDatum(cstring_to_text_with_len(scan.piece, (int) scan.length));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		pfree(DatumGetPointer(values[0]));
 	}
@@ -91,8 +109,11 @@ stedi_erasures_load(TupleDesc desc)
 	MemoryContext context = CurrentMemoryContext;
 	HASHCTL		control = {0};
 
+	/* Not the snapshot of the query, which may have waited for forget(). */
+	PushActiveSnapshot(GetLatestSnapshot());
 	if (SPI_execute("SELECT hash FROM stedi.erasure", true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read stedi.erasure");
+	PopActiveSnapshot();
 	if (SPI_processed == 0)
 	{
 		stedi_become_self(self);
@@ -114,6 +135,15 @@ stedi_erasures_load(TupleDesc desc)
 
 	initStringInfo(&erasures->last);
 	erasures->attribute = -1;
+	erasures->rescued = -1;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (!attribute->attisdropped && attribute->atttypid == JSONBOID &&
+			strcmp(NameStr(attribute->attname), "rescued") == 0)
+			erasures->rescued = i;
+	}
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
@@ -160,17 +190,84 @@ stedi_erased_row(StediErasures *erasures, const Datum *values, const bool *nulls
 bool
 stedi_erased_text(StediErasures *erasures, const char *text, size_t length)
 {
-	const char *end = text + length;
-	StringInfoData value;
+	PieceScan	scan = {.next = text, .end = text + length};
 	bool		erased = false;
 
 	if (erasures == NULL)
 		return false;
-	initStringInfo(&value);
-	while (!erased && next_string(&text, end, &value))
-		erased = is_erased(erasures, KIND_EMAIL, value.data, value.len) ||
-			is_erased(erasures, KIND_SERIAL_NUMBER, value.data, value.len);
-	pfree(value.data);
+	initStringInfo(&scan.string);
+	while (!erased && next_piece(&scan))
+		erased = is_mention(erasures, scan.piece, scan.length);
+	pfree(scan.string.data);
+	return erased;
+}
+
+void
+stedi_erase_rescued(StediErasures *erasures, Datum *values, bool *nulls)
+{
+	Jsonb	   *rescued;
+	JsonbIterator *iterator;
+	JsonbParseState *state = NULL;
+	JsonbValue	key;
+	JsonbValue	value;
+	StringInfoData text;
+	int			kept = 0;
+
+	if (erasures == NULL || erasures->rescued < 0 || nulls[erasures->rescued])
+		return;
+	rescued = DatumGetJsonbP(values[erasures->rescued]);
+	initStringInfo(&text);
+	JsonbToCString(&text, &rescued->root, (int) VARSIZE(rescued));
+	if (!stedi_erased_text(erasures, text.data, text.len))
+		return;
+
+	iterator = JsonbIteratorInit(&rescued->root);
+	if (JsonbIteratorNext(&iterator, &key, true) != WJB_BEGIN_OBJECT)
+		return;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	while (JsonbIteratorNext(&iterator, &key, true) == WJB_KEY)
+	{
+		Jsonb	   *pair;
+
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		pair = one_pair(&key, &value);
+		resetStringInfo(&text);
+		JsonbToCString(&text, &pair->root, (int) VARSIZE(pair));
+		if (stedi_erased_text(erasures, text.data, text.len))
+			continue;
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+		kept++;
+	}
+	nulls[erasures->rescued] = kept == 0;
+	values[erasures->rescued] = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+static Jsonb *
+one_pair(JsonbValue *key, JsonbValue *value)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_KEY, key);
+	pushJsonbValue(&state, WJB_VALUE, value);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static bool
+is_mention(StediErasures *erasures, const char *value, size_t length)
+{
+	char	   *folded;
+	bool		erased;
+
+	if (length == 0)
+		return false;
+	folded = pnstrdup(value, length);
+	for (size_t i = 0; i < length; i++)
+		folded[i] = (char) pg_ascii_tolower((unsigned char) folded[i]);
+	erased = is_erased(erasures, KIND_MENTION, folded, length) ||
+		is_erased(erasures, KIND_SERIAL_NUMBER, value, length);
+	pfree(folded);
 	return erased;
 }
 
@@ -184,45 +281,101 @@ is_erased(StediErasures *erasures, const char *kind, const char *value, size_t l
 }
 
 /*
- * The next text between two double quotes, escapes decoded as far as they make
- * sense; what is not closed ends with the text.  In damaged JSON the quotes may
- * be out of step, so what stands between two strings is looked at as well: the
- * closing quote of one is taken for the opening one of the next.
+ * The next piece of a text in which somebody may be named: each stretch between
+ * two double quotes, escapes decoded as far as they make sense, and each word in
+ * it.  In damaged JSON the quotes may be out of step or missing, so what stands
+ * before, between and after strings is looked at as well: the closing quote of one
+ * is taken for the opening one of the next.
  */
 static bool
-next_string(const char **text, const char *end, StringInfo value)
+next_piece(PieceScan *scan)
 {
-	const char *p = *text;
+	const char *p = scan->next;
 
-	p = p < end ? memchr(p, '"', end - p) : NULL;
+	if (scan->string.len > 0 && next_word(scan))
+		return true;
 	if (p == NULL)
 		return false;
-	resetStringInfo(value);
-	for (p++; p < end && *p != '"'; p++)
-	{
-		if (*p != '\\' || p + 1 == end)
-		{
-			appendStringInfoCharMacro(value, *p);
-			continue;
-		}
-		p++;
-		if (*p == 'u')
-		{
-			int			code = hex_digits(p + 1, end);
-			unsigned char utf8[8] = {0};
 
-			if (code <= 0)
-				continue;
-			/* surrogates give nonsense, which no address contains */
-			unicode_to_utf8((pg_wchar) code, utf8);
-			appendBinaryStringInfo(value, (char *) utf8, pg_utf_mblen(utf8));
-			p += 4;
+	resetStringInfo(&scan->string);
+	scan->word = 0;
+	while (p < scan->end && *p != '"')
+	{
+		if (*p == '\\' && p + 1 < scan->end)
+		{
+			p++;
+			decode_escape(&p, scan->end, &scan->string);
 		}
 		else
-			appendStringInfoCharMacro(value, *p);
+			appendStringInfoCharMacro(&scan->string, *p++);
+	}
+	scan->next = p < scan->end ? p + 1 : NULL;
+	scan->piece = scan->string.data;
+	scan->length = (size_t) scan->string.len;
+	return true;
+}
+
+/* The next word of the string, unless that is the string itself. */
+static bool
+next_word(PieceScan *scan)
+{
+	const char *data = scan->string.data;
+	int			length = scan->string.len;
+	int			start = scan->word;
+	int			end;
+
+	while (start < length && (!is_word_byte(data[start]) || data[start] == '.' || data[start] == '-'))
+		start++;
+	for (end = start; end < length && is_word_byte(data[end]);)
+		end++;
+	scan->word = end;
+	while (end > start && (data[end - 1] == '.' || data[end - 1] == '-'))
+		end--;
+	scan->piece = data + start;
+	scan->length = (size_t) (end - start);
+	return end > start && end - start < length;
+}
+
+/* What addresses and serial numbers are made of, apart from the quirkiest. */
+static bool
+is_word_byte(char c)
+{
+	return isalnum((unsigned char) c) || IS_HIGHBIT_SET(c) ||
+		(c != '\0' && strchr(".-_@+%", c) != NULL);
+}
+
+static void
+decode_escape(const char **text, const char *end, StringInfo value)
+{
+	const char *p = *text;
+	unsigned char utf8[8] = {0};
+	int			code;
+	int			low;
+
+	if (*p != 'u')
+	{
+		/* those for white space end a word */
+		appendStringInfoChar(value, strchr("bfnrt", *p) != NULL ? ' ' : *p);
+		*text = p + 1;
+		return;
+	}
+	code = hex_digits(++p, end);
+	if (code >= 0)
+		p += 4;
+	if (code >= 0xD800 && code < 0xDC00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u' &&
+		(low = hex_digits(p + 2, end)) >= 0xDC00 && low < 0xE000)
+	{
+		code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+		p += 6;
 	}
 	*text = p;
-	return true;
+	if (code <= 0 || (code >= 0xD800 && code < 0xE000))
+		appendStringInfoChar(value, ' ');
+	else
+	{
+		unicode_to_utf8((pg_wchar) code, utf8);
+		appendBinaryStringInfo(value, (char *) utf8, pg_utf_mblen(utf8));
+	}
 }
 
 /* -1: not four digits */

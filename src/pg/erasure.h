@@ -19,6 +19,9 @@ extern StediErasures *stedi_erasures_load(TupleDesc desc);
 /* Is the row of somebody who was forgotten?  erasures may be NULL. */
 extern bool stedi_erased_row(StediErasures *erasures, const Datum *values, const bool *nulls);
 
+/* Take what names such a person out of the row's rescued keys.  erasures may be NULL. */
+extern void stedi_erase_rescued(StediErasures *erasures, Datum *values, bool *nulls);
+
 /* Does a damaged record name somebody who was forgotten?  erasures may be NULL. */
 extern bool stedi_erased_text(StediErasures *erasures, const char *text, size_t length);
 

@@ -58,6 +58,7 @@ PG_FUNCTION_INFO_V1(stedi_export_query);
 #define CANCEL_TIMEOUT_MS	60	/* after a cancel, which promises 100 ms in all */
 #define PROGRESS_ROWS		4096
 #define TAG_LENGTH			8
+#define PART_PATTERN		"part-00000-"	/* a 0 stands for any digit */
 #define MANIFEST_NAME		"_manifest.json"
 #define SUCCESS_NAME		"_SUCCESS"
 #define LOCK_CLASS			3	/* advisory locks of SQL have 1 and 2 */
@@ -124,6 +125,7 @@ static const char *format_name(const StediExport *export);
 static const char *compression_name(const StediExport *export);
 static void abort_stale_uploads(StediExport *export);
 static bool is_ours(StediExport *export, const char *name);
+static bool is_part(const char *name);
 static bool in_manifest(const StediManifest *manifest, const char *name);
 static void read_manifest(StediExport *export, const StediObject *object, StediManifest *manifest);
 static void run_query(StediExport *export, const char *query);
@@ -141,7 +143,7 @@ static void write_manifest(StediExport *export, const StediManifest *previous);
 static char *snapshot_document(char **rules);
 static void remove_replaced(StediExport *export, const StediManifest *previous);
 static void log_run(StediExport *export);
-static void take_back(StediExport *export);
+static void take_back(StediExport *export, long timeout_ms);
 static void delete_name(StediExport *export, const char *name, bool must);
 static char *target_key(StediExport *export, const char *name);
 static void release_export(void *arg);
@@ -208,9 +210,16 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	}
 	PG_CATCH();
 	{
-		take_back(export);
+		ErrorData  *error;
+
+		/* An interrupt while the store is waited for clears the error stack. */
+		MemoryContextSwitchTo(export->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		take_back(export, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
+				  CANCEL_TIMEOUT_MS : ABORT_TIMEOUT_MS);
 		stedi_manifest_free(&previous);
-		PG_RE_THROW();
+		ReThrowError(error);
 	}
 	PG_END_TRY();
 
@@ -403,13 +412,7 @@ list_target(StediExport *export, StediObject **manifest)
 			break;
 		name = pstrdup(object.key + strlen(prefix));
 		if (strcmp(name, MANIFEST_NAME) == 0)
-		{
-			*manifest = palloc(sizeof(StediObject));
-			**manifest = object;
-			(*manifest)->key = pstrdup(object.key);
-			(*manifest)->etag = object.etag != NULL ? pstrdup(object.etag) : NULL;
-			(*manifest)->version_id = object.version_id != NULL ? pstrdup(object.version_id) : NULL;
-		}
+			*manifest = stedi_object_keep(&object);
 		else if (name[0] != '\0' && name[strlen(name) - 1] != '/')
 			names = lappend(names, name);	/* not a directory marker */
 		stedi_object_free(&object);
@@ -456,20 +459,24 @@ abort_stale_uploads(StediExport *export)
 	stedi_upload_page_free(&page);
 }
 
-/* part-00000-TAG-...: the tag is this database's */
+/* part-00000-TAG-...: a data file of an export; the tag is this database's */
 static bool
 is_ours(StediExport *export, const char *name)
 {
-	static const char pattern[] = "part-00000-";
+	return is_part(name) && strncmp(name + sizeof(PART_PATTERN) - 1, export->tag, TAG_LENGTH) == 0;
+}
 
-	if (strlen(name) < sizeof(pattern) - 1 + TAG_LENGTH)
+static bool
+is_part(const char *name)
+{
+	if (strlen(name) < sizeof(PART_PATTERN) - 1 + TAG_LENGTH)
 		return false;
-	for (size_t i = 0; i < sizeof(pattern) - 1; i++)
+	for (size_t i = 0; i < sizeof(PART_PATTERN) - 1; i++)
 	{
-		if (pattern[i] == '0' ? !isdigit((unsigned char) name[i]) : name[i] != pattern[i])
+		if (PART_PATTERN[i] == '0' ? !isdigit((unsigned char) name[i]) : name[i] != PART_PATTERN[i])
 			return false;
 	}
-	return strncmp(name + sizeof(pattern) - 1, export->tag, TAG_LENGTH) == 0;
+	return true;
 }
 
 static bool
@@ -804,12 +811,19 @@ snapshot_document(char **rules)
 	return document;
 }
 
-/* A file that cannot be removed is no reason to fail: the manifest does not name it. */
+/*
+ * A file that cannot be removed is no reason to fail: the manifest does not name
+ * it.  What a manifest names is removed only if an export can have written it;
+ * who may write a manifest must not thereby delete other objects with our rights.
+ */
 static void
 remove_replaced(StediExport *export, const StediManifest *previous)
 {
 	for (size_t i = 0; i < previous->n_objects; i++)
-		delete_name(export, previous->objects[i].key, false);
+	{
+		if (is_part(previous->objects[i].key))
+			delete_name(export, previous->objects[i].key, false);
+	}
 }
 
 /* Enter the export into stedi.export_run, and those it has taken the place of. */
@@ -845,9 +859,8 @@ log_run(StediExport *export)
  * export.  Who cancels a query is not to wait for a store that may be dead.
  */
 static void
-take_back(StediExport *export)
+take_back(StediExport *export, long timeout_ms)
 {
-	long		timeout_ms = geterrcode() == ERRCODE_QUERY_CANCELED ? CANCEL_TIMEOUT_MS : ABORT_TIMEOUT_MS;
 	StediPut   *put = export->put;
 	ListCell   *cell;
 

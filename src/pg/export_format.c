@@ -57,6 +57,7 @@ static void format_bool(FormatColumn *column, Datum value, StringInfo out);
 static void format_epoch_ms(FormatColumn *column, Datum value, StringInfo out);
 static void format_iso(FormatColumn *column, Datum value, StringInfo out);
 static void format_to_json(FormatColumn *column, Datum value, StringInfo out);
+static void append_json(StringInfo out, char *json);
 static void format_output(FormatColumn *column, Datum value, StringInfo out);
 static void put_json(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out);
 static void put_csv(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out);
@@ -363,24 +364,29 @@ format_iso(FormatColumn *column, Datum value, StringInfo out)
 static void
 format_to_json(FormatColumn *column, Datum value, StringInfo out)
 {
-	text	   *json = DatumGetTextPP(FunctionCall1(&column->output, value));
-
-	appendBinaryStringInfo(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+	append_json(out, text_to_cstring(DatumGetTextPP(FunctionCall1(&column->output, value))));
 }
 
-/* Also json and jsonb; line feeds in a json value would break NDJSON. */
+/* Line feeds between the tokens of a json value would break NDJSON. */
+static void
+append_json(StringInfo out, char *json)
+{
+	for (char *p = json; *p; p++)
+	{
+		if (*p == '\n' || *p == '\r')
+			*p = ' ';
+	}
+	appendStringInfoString(out, json);
+}
+
+/* Also json and jsonb. */
 static void
 format_output(FormatColumn *column, Datum value, StringInfo out)
 {
 	char	   *text = OutputFunctionCall(&column->output, value);
 
 	if (column->bare)
-	{
-		for (char *p = text; *p; p++)
-		{
-			if (*p == '\n' || *p == '\r')
-				*p = ' ';
-		}
-	}
-	appendStringInfoString(out, text);
+		append_json(out, text);
+	else
+		appendStringInfoString(out, text);
 }

@@ -56,7 +56,7 @@ PG_FUNCTION_INFO_V1(stedi_load);
 /* An object whose bytes are on their way. */
 typedef struct InFlight
 {
-	StediObject object;
+	StediObject *object;
 	char	   *uri;
 	StediGet   *get;			/* NULL: could not be started, see status */
 	StediStatus status;
@@ -101,6 +101,7 @@ typedef struct LoadState
 } LoadState;
 
 static StediOnError on_error_option(const char *value);
+static int64 check_limit(int64 limit, const char *name, int64 least);
 static void format_option(const char *value);
 static char *text_arg(FunctionCallInfo fcinfo, int argno);
 static void put_outcome(void *arg, const StediOutcome *outcome);
@@ -150,7 +151,7 @@ stedi_ingest(PG_FUNCTION_ARGS)
 		job->force = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 		job->dry_run = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
 		job->max_objects = stedi_limit_option(fcinfo, 5, "max_objects", 1);
-		job->max_bytes = stedi_limit_option(fcinfo, 6, "max_bytes", 1);
+		job->max_bytes = stedi_size_option(fcinfo, 6, "max_bytes");
 		if (compression != NULL)
 			job->compression = stedi_compression_option(compression, true);
 		job->report = put_outcome;
@@ -183,7 +184,7 @@ stedi_load(PG_FUNCTION_ARGS)
 	job.force = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
 	job.dry_run = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
 	job.max_objects = stedi_limit_option(fcinfo, 7, "max_objects", 1);
-	job.max_bytes = stedi_limit_option(fcinfo, 8, "max_bytes", 1);
+	job.max_bytes = stedi_size_option(fcinfo, 8, "max_bytes");
 	job.compression = compression == NULL ? STEDI_COMPRESSION_AUTO :
 		stedi_compression_option(compression, true);
 	job.report = put_outcome;
@@ -214,13 +215,19 @@ on_error_option(const char *value)
 int64
 stedi_limit_option(FunctionCallInfo fcinfo, int argno, const char *name, int64 least)
 {
-	int64		limit;
+	return PG_ARGISNULL(argno) ? -1 : check_limit(PG_GETARG_INT64(argno), name, least);
+}
 
-	if (PG_ARGISNULL(argno))
-		return -1;
-	limit = get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID ?
-		DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(argno))) :
-		PG_GETARG_INT64(argno);
+int64
+stedi_size_option(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	return PG_ARGISNULL(argno) ? -1 :
+		check_limit(DatumGetInt64(DirectFunctionCall1(pg_size_bytes, PG_GETARG_DATUM(argno))), name, 1);
+}
+
+static int64
+check_limit(int64 limit, const char *name, int64 least)
+{
 	if (limit < least)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -373,6 +380,14 @@ open_target(LoadState *state)
 {
 	const StediJob *job = state->job;
 
+	/* Before any lock that others would have to wait for. */
+	stedi_check_insert(job->target);
+	/* Versions that others have loaded since the snapshot have to be seen. */
+	if (IsolationUsesXactSnapshot() && !job->dry_run)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot load in a transaction of isolation level repeatable read or serializable"),
+				 errhint("Use read committed.")));
 	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : RowExclusiveLock);
 	if (strchr(LOADABLE_RELKINDS, state->rel->rd_rel->relkind) == NULL)
 		ereport(ERROR,
@@ -419,13 +434,9 @@ take(LoadState *state, InFlight *entry, int place)
 	const StediObject *object = &state->page[place];
 
 	memset(entry, 0, sizeof(*entry));
-	entry->object = *object;
-	entry->object.key = pstrdup(object->key);
-	entry->object.etag = pstrdup(object->etag);
-	if (object->version_id != NULL)
-		entry->object.version_id = pstrdup(object->version_id);
+	entry->object = stedi_object_keep(object);
 	entry->uri = pstrdup(state->page_uris[place]);
-	entry->get = stedi_store_get(state->lake->store, &entry->object, &entry->status);
+	entry->get = stedi_store_get(state->lake->store, entry->object, &entry->status);
 
 	state->taken++;
 	if (state->last_key != NULL)
@@ -438,10 +449,11 @@ take(LoadState *state, InFlight *entry, int place)
 static void
 drop(InFlight *entry)
 {
-	pfree(entry->object.key);
-	pfree(entry->object.etag);
-	if (entry->object.version_id != NULL)
-		pfree(entry->object.version_id);
+	pfree(entry->object->key);
+	pfree(entry->object->etag);
+	if (entry->object->version_id != NULL)
+		pfree(entry->object->version_id);
+	pfree(entry->object);
 	pfree(entry->uri);
 }
 
@@ -501,7 +513,7 @@ load_object(LoadState *state, InFlight *entry)
 	const StediJob *job = state->job;
 	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext old = MemoryContextSwitchTo(state->object_context);
-	StediLedgerEntry ledger_entry = {job->source, job->target, entry->uri, &entry->object};
+	StediLedgerEntry ledger_entry = {job->source, job->target, entry->uri, entry->object};
 	StediOutcome outcome = {0};
 	TimestampTz started = GetCurrentTimestamp();
 	int32		object_id = 0;
@@ -567,7 +579,7 @@ load_object(LoadState *state, InFlight *entry)
 	}
 	job->report(job->arg, &outcome);
 
-	state->done_bytes += (int64) entry->object.size;
+	state->done_bytes += (int64) entry->object->size;
 	state->done_rows += outcome.loaded;
 	state->done_rejects += outcome.rejected;
 	show_progress(state, NULL, NULL);
@@ -687,7 +699,7 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 	if (entry->get == NULL)
 		return object_lost(state, &entry->status, outcome);
 	scan = stedi_scan_begin(state->lake, entry->get, stedi_row_builder_schema(state->builder),
-							job->compression, stedi_row_builder_wants_rescued(state->builder));
+							job->compression, stedi_row_builder_rescued(state->builder) >= 0);
 	entry->get = NULL;
 
 	while (whole)
@@ -735,6 +747,8 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 			MemoryContextReset(state->row_context);
 			continue;
 		}
+		if (good)
+			stedi_erase_rescued(state->erasures, values, nulls);
 		if (good && record_id >= 0)
 		{
 			values[record_id] = Int64GetDatum((int64) object_id << 32 | record.record_no);

@@ -51,11 +51,10 @@ typedef struct StediJob
 	void	   *arg;
 } StediJob;
 
-/*
- * Argument argno, a bigint or a size in text such as '128MB'; -1 for NULL, 22023
- * for less than least.
- */
+/* A bigint argument; -1 for NULL, 22023 for less than least. */
 extern int64 stedi_limit_option(FunctionCallInfo fcinfo, int argno, const char *name, int64 least);
+/* The same for a size in text, such as '128MB', of at least a byte. */
+extern int64 stedi_size_option(FunctionCallInfo fcinfo, int argno, const char *name);
 
 /* Jobs of one source, or of all that are enabled (name NULL), with the policies
  * of stedi.source; 42704 when there is none.  SPI must be connected. */

@@ -3,7 +3,7 @@
  *		Putting rows into a target table.
  *
  * Plain tables get table_multi_insert() in batches, as COPY does it.  Everything
- * that wants the executor's care (triggers, CHECK, unique and foreign keys, row
+ * that wants the executor's care (triggers, rules, CHECK, unique and foreign keys, row
  * security, generated columns, partitions, views, foreign tables) gets a
  * prepared INSERT, run with the caller's rights.
  */
@@ -68,20 +68,24 @@ static void flush_batch(StediInserter *inserter);
 static StediInserted insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
 static StediInserted execute_insert(StediInserter *inserter);
 
+void
+stedi_check_insert(Oid relid)
+{
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_INSERT) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", get_rel_name(relid)),
+			 errhint("GRANT INSERT ON %s TO %s;",
+					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+												get_rel_name(relid)),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
 StediInserter *
 stedi_inserter_create(Relation rel, bool catch_errors)
 {
 	StediInserter *inserter = palloc0(sizeof(StediInserter));
-	AclResult	acl = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT);
-
-	if (acl != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", RelationGetRelationName(rel)),
-				 errhint("GRANT INSERT ON %s TO %s;",
-						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-													RelationGetRelationName(rel)),
-						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 
 	if (IsSystemRelation(rel))
 		ereport(ERROR,
@@ -104,8 +108,9 @@ takes_multi_insert(Relation rel)
 	return rel->rd_rel->relkind == RELKIND_RELATION &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
 		rel->trigdesc == NULL &&
+		rel->rd_rules == NULL &&
 		(rel->rd_att->constr == NULL ||
-		 (rel->rd_att->constr->num_check == 0 && !rel->rd_att->constr->has_generated_stored)) &&
+		 (rel->rd_att->constr->num_check == 0 && !StediHasGenerated(rel->rd_att->constr))) &&
 		!has_unique_index(rel) &&
 		!rel->rd_rel->relispartition &&
 		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;

@@ -19,9 +19,11 @@ typedef enum StediInserted
 	STEDI_REFUSED				/* the table did not take it, see the error */
 } StediInserted;
 
+/* 42501, with a hint, unless the current user may INSERT. */
+extern void stedi_check_insert(Oid relid);
+
 /*
- * Check that rel can take rows and that the current user may INSERT (42501),
- * and get ready.  Lives in the current memory context.  With catch_errors, a
+ * Get ready to put rows into rel, which must not be a system catalog (42501).  Lives in the current memory context.  With catch_errors, a
  * row that the table refuses (a constraint, a trigger) is reported instead of
  * thrown, at the price of a subtransaction per row where the table has any such
  * thing.  SPI must be connected.

@@ -198,12 +198,20 @@ stedi_lake_next(StediLakeListing *listing)
 		}
 	}
 
-	copy = palloc(sizeof(StediObject));
-	*copy = object;
-	copy->key = pstrdup(object.key);
-	copy->etag = object.etag != NULL ? pstrdup(object.etag) : "";
-	copy->version_id = object.version_id != NULL ? pstrdup(object.version_id) : NULL;
+	copy = stedi_object_keep(&object);
 	stedi_object_free(&object);
+	return copy;
+}
+
+StediObject *
+stedi_object_keep(const StediObject *object)
+{
+	StediObject *copy = palloc(sizeof(StediObject));
+
+	*copy = *object;
+	copy->key = pstrdup(object->key);
+	copy->etag = pstrdup(object->etag != NULL ? object->etag : "");
+	copy->version_id = object->version_id != NULL ? pstrdup(object->version_id) : NULL;
 	return copy;
 }
 

@@ -55,6 +55,9 @@ typedef struct StediLakeListing
 extern StediLakeListing *stedi_lake_list(StediLake *lake, const char *after);
 extern StediObject *stedi_lake_next(StediLakeListing *listing);
 
+/* A palloc'd copy of an object of the store's; without an etag it is "". */
+extern StediObject *stedi_object_keep(const StediObject *object);
+
 /* A store's time, microseconds since 1970, as PostgreSQL counts it. */
 extern TimestampTz stedi_unix_timestamp(int64 microseconds);
 

@@ -67,9 +67,8 @@ stedi_read_json_rows(PG_FUNCTION_ARGS)
 {
 	ReadState	state = {0};
 	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	TupleDesc	desc;
 
-	if (!OidIsValid(type) || !type_is_rowtype(type) || type == RECORDOID)
+	if (!OidIsValid(type) || get_typtype(type) != TYPTYPE_COMPOSITE)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("first argument of read_json must be of a named row type"),
@@ -83,8 +82,8 @@ stedi_read_json_rows(PG_FUNCTION_ARGS)
 	read_options(&state, PG_GETARG_TEXT_PP(3), PG_GETARG_TEXT_PP(4));
 	state.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	desc = lookup_rowtype_tupdesc_copy(getBaseType(type), -1);
-	state.builder = stedi_row_builder_create(desc, NULL,
+	/* What was planned for; the type may have been altered since. */
+	state.builder = stedi_row_builder_create(state.rsinfo->setDesc, NULL,
 											 PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	read_objects(&state, text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	return (Datum) 0;
@@ -156,7 +155,7 @@ read_object(ReadState *state, StediGet *get)
 {
 	StediScan  *scan = stedi_scan_begin(state->lake, get, stedi_row_builder_schema(state->builder),
 										state->compression,
-										stedi_row_builder_wants_rescued(state->builder));
+										stedi_row_builder_rescued(state->builder) >= 0);
 	StediStatus status = {0};
 
 	for (;;)

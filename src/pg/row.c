@@ -77,6 +77,7 @@ static void init_column(StediColumn *column, Form_pg_attribute attribute, Relati
 						EState *estate);
 static void add_aliases(StediRowBuilder *builder, const Jsonb *aliases);
 static void add_name(StediRowBuilder *builder, int column, const char *name);
+static bool null_value(StediColumn *column, StediRowError *error);
 static bool convert_cell(StediColumn *column, const StediJsonCell *cell, Datum *value,
 						 bool *isnull, StediRowError *error);
 static bool convert_text(StediColumn *column, const StediJsonCell *cell, Datum *value, StediRowError *error);
@@ -267,10 +268,10 @@ stedi_row_builder_schema(const StediRowBuilder *builder)
 	return builder->schema;
 }
 
-bool
-stedi_row_builder_wants_rescued(const StediRowBuilder *builder)
+int
+stedi_row_builder_rescued(const StediRowBuilder *builder)
 {
-	return builder->rescued >= 0;
+	return builder->rescued;
 }
 
 int
@@ -301,15 +302,20 @@ stedi_row_build(StediRowBuilder *builder, const StediJsonRecord *record,
 		}
 
 		if (*isnull && column->not_null)
-		{
-			error->sqlstate = ERRCODE_NOT_NULL_VIOLATION;
-			error->message = "null value in a column that is NOT NULL";
-			error->column = column->name;
-			return false;
-		}
+			return null_value(column, error);
 	}
 
-	if (builder->rescued >= 0 && record->rescued != NULL)
+	if (builder->rescued >= 0 && record->rescued == NULL)
+	{
+		StediColumn *column = &builder->rescued_column;
+
+		if (column->default_expr != NULL)
+			values[builder->rescued] = ExecEvalExpr(column->default_expr, builder->econtext,
+													&nulls[builder->rescued]);
+		if (nulls[builder->rescued] && column->not_null)
+			return null_value(column, error);
+	}
+	else if (builder->rescued >= 0)
 	{
 		StediJsonCell cell = {STEDI_JSON_OBJECT, false, false, record->rescued, record->rescued_length, 0};
 
@@ -321,6 +327,15 @@ stedi_row_build(StediRowBuilder *builder, const StediJsonRecord *record,
 		}
 	}
 	return true;
+}
+
+static bool
+null_value(StediColumn *column, StediRowError *error)
+{
+	error->sqlstate = ERRCODE_NOT_NULL_VIOLATION;
+	error->message = "null value in a column that is NOT NULL";
+	error->column = column->name;
+	return false;
 }
 
 static bool

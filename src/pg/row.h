@@ -31,7 +31,8 @@ typedef struct StediRowError
 extern StediRowBuilder *stedi_row_builder_create(TupleDesc desc, Relation rel,
 												 const Jsonb *aliases);
 extern const StediJsonSchema *stedi_row_builder_schema(const StediRowBuilder *builder);
-extern bool stedi_row_builder_wants_rescued(const StediRowBuilder *builder);
+/* 0-based attribute that takes the keys that match no column, or -1 */
+extern int	stedi_row_builder_rescued(const StediRowBuilder *builder);
 /* 0-based attribute that takes the record id, or -1 */
 extern int	stedi_row_builder_record_id(const StediRowBuilder *builder);
 

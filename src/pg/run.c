@@ -51,7 +51,7 @@ stedi_run(PG_FUNCTION_ARGS)
 	bool		atomic = fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
 		castNode(CallContext, fcinfo->context)->atomic;
 	int64		max_objects = stedi_limit_option(fcinfo, 0, "max_objects", 1);
-	int64		max_bytes = stedi_limit_option(fcinfo, 1, "max_bytes", 1);
+	int64		max_bytes = stedi_size_option(fcinfo, 1, "max_bytes");
 	bool		concurrently = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	bool		wait = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
 	LOCKTAG		tag;

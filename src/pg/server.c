@@ -62,6 +62,7 @@ static const StediOption options[] = {
 static const StediOption *find_option(const char *name, Oid catalog);
 static char *valid_options(Oid catalog);
 static const char *get_option(List *defs, const char *name);
+static bool is_trusted(Oid owner, Oid fdwid);
 static bool scope_covers(const char *scope, const char *uri);
 static StediServer *server_settings(ForeignServer *server, const char *scope);
 
@@ -244,7 +245,7 @@ stedi_server_for_uri(const char *uri)
 		ForeignServer *server;
 		const char *scope;
 
-		if (form->srvfdw != fdwid)
+		if (form->srvfdw != fdwid || !is_trusted(form->srvowner, fdwid))
 			continue;
 		server = GetForeignServer(form->oid);
 		scope = get_option(server->options, "scope");
@@ -291,6 +292,18 @@ stedi_server_for_uri(const char *uri)
 						 STEDI_FDW_NAME)));
 
 	return server_settings(best, best_scope);
+}
+
+/*
+ * Somebody else's server must not draw a user's data to another place, or feed
+ * him other data, by having a longer scope: only those of a superuser, of the
+ * wrapper's owner and his own count.
+ */
+static bool
+is_trusted(Oid owner, Oid fdwid)
+{
+	return owner == GetUserId() || superuser_arg(owner) ||
+		owner == GetForeignDataWrapper(fdwid)->owner;
 }
 
 /* A scope ends at a '/' of the URI: s3://team does not cover s3://team-b/. */

@@ -93,8 +93,21 @@ COMMENT ON VIEW stedi.device_evidence IS
 
 CREATE MATERIALIZED VIEW stedi.device_owner AS
 SELECT serial_number, stedi.pseudonym('device', serial_number) AS device,
-	   email, basis, claimants, matched, runner_up
-FROM stedi.device_evidence;
+	   CASE WHEN NOT contested THEN email END AS email,
+	   CASE WHEN contested THEN 'unresolved' ELSE basis END AS basis,
+	   claimants, matched, runner_up
+FROM (
+	-- Somebody who was forgotten speaks against the owner as before.
+	SELECT d.*,
+		   coalesce(CASE d.basis
+					WHEN 'claim' THEN f.claimed OR f.matched > d.matched
+					WHEN 'evidence' THEN d.matched < f.matched * (SELECT stedi.policy('min_ratio')::numeric)
+					END, false) AS contested
+	FROM stedi.device_evidence AS d
+	LEFT JOIN (SELECT hash, bool_or(claimed) AS claimed, max(matched) AS matched
+			   FROM stedi.erasure_device GROUP BY hash) AS f
+	  ON f.hash = stedi.erasure_hash('serial_number', d.serial_number)
+) AS d;
 
 CREATE UNIQUE INDEX device_owner_serial_number_key ON stedi.device_owner (serial_number);
 COMMENT ON MATERIALIZED VIEW stedi.device_owner IS

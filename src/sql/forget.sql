@@ -1,43 +1,4 @@
--- Erasure: people who asked to be forgotten.
-
-CREATE TABLE stedi.erasure_key (
-	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
-	key bytea NOT NULL CHECK (pg_catalog.length(key) >= 32)
-);
-COMMENT ON TABLE stedi.erasure_key IS
-	'the secret key of stedi.erasure; it is never changed, else nobody in there would be recognized';
-COMMENT ON COLUMN stedi.erasure_key.singleton IS 'there is one key';
-COMMENT ON COLUMN stedi.erasure_key.key IS 'HMAC-SHA-256 key';
-CREATE TRIGGER replace_row BEFORE INSERT ON stedi.erasure_key
-	FOR EACH ROW EXECUTE FUNCTION stedi.replace_row('singleton');
-SELECT pg_catalog.pg_extension_config_dump('stedi.erasure_key', '');
-
-INSERT INTO stedi.erasure_key (key)
-SELECT pg_catalog.sha256(pg_catalog.string_agg(pg_catalog.uuid_send(pg_catalog.gen_random_uuid()), ''))
-FROM pg_catalog.generate_series(1, 4);
-
-CREATE TABLE stedi.erasure (
-	person text NOT NULL,
-	hash text NOT NULL,
-	erased_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
-	PRIMARY KEY (person, hash)
-);
-COMMENT ON TABLE stedi.erasure IS
-	'who must not be loaded again: keyed hashes of emails and of serial numbers';
-COMMENT ON COLUMN stedi.erasure.person IS 'keyed hash of the email';
-COMMENT ON COLUMN stedi.erasure.hash IS 'the same, or keyed hash of the serial number of a device of this person';
-COMMENT ON COLUMN stedi.erasure.erased_at IS 'when it was asked for';
-SELECT pg_catalog.pg_extension_config_dump('stedi.erasure', '');
-
-CREATE FUNCTION stedi.erasure_hash(kind text, value text) RETURNS text
-LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'stedi_erasure_hash';
-COMMENT ON FUNCTION stedi.erasure_hash(text, text) IS
-	'keyed hash of an email or serial_number, as in stedi.erasure';
-
-CREATE FUNCTION stedi.json_strings(raw bytea) RETURNS SETOF text
-LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'stedi_json_strings';
-COMMENT ON FUNCTION stedi.json_strings(bytea) IS
-	'every string in a piece of JSON that may be damaged, escapes decoded';
+-- Erasure: forgetting people.
 
 CREATE TYPE stedi.forget_result AS (
 	kind text,
@@ -45,6 +6,15 @@ CREATE TYPE stedi.forget_result AS (
 	records bigint
 );
 COMMENT ON TYPE stedi.forget_result IS 'what forget() has erased, and what it could not reach';
+
+CREATE FUNCTION stedi.json_mentions(raw bytea, email text, serial_numbers text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT EXISTS (SELECT FROM stedi.json_strings(raw) AS s
+				   WHERE lower(s COLLATE "C") = lower(email COLLATE "C") OR s = ANY (serial_numbers));
+$$;
+COMMENT ON FUNCTION stedi.json_mentions(bytea, text, text[]) IS
+	'whether a piece of JSON that may be damaged names this person, in upper or lower case, or one of these devices';
 
 -- SECURITY DEFINER because whoever handles such requests need not be able to
 -- read the landing tables.
@@ -66,6 +36,12 @@ BEGIN
 	IF email IS NULL OR email = '' THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'email must not be empty';
 	END IF;
+	-- Records that others have loaded since the snapshot have to be seen.
+	IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+		RAISE feature_not_supported USING
+			MESSAGE = 'cannot forget in a transaction of isolation level ' || current_setting('transaction_isolation'),
+			HINT = 'Use read committed.';
+	END IF;
 	person := stedi.erasure_hash('email', email);
 
 	-- A load that is under way would bring back what is deleted here.  In the order
@@ -73,7 +49,8 @@ BEGIN
 	LOCK TABLE stedi.accelerometer_landing, stedi.customer_landing, stedi.step_trainer_landing
 		IN SHARE ROW EXCLUSIVE MODE;
 
-	-- Which devices are this person's, as of now.
+	-- Which devices are this person's, as of now, and what the person's records say
+	-- of others.
 	REFRESH MATERIALIZED VIEW stedi.device_owner;
 	serial_numbers := ARRAY(SELECT o.serial_number FROM stedi.device_owner AS o
 							WHERE o.email = forget.email);
@@ -81,8 +58,25 @@ BEGIN
 	INSERT INTO stedi.erasure (person, hash)
 	SELECT person, person
 	UNION
+	SELECT person, stedi.erasure_hash('mention', lower(email COLLATE "C"))
+	UNION
 	SELECT person, stedi.erasure_hash('serial_number', s) FROM unnest(serial_numbers) AS s
 	ON CONFLICT DO NOTHING;
+	INSERT INTO stedi.erasure_device AS d (person, hash, claimed, matched)
+	SELECT person, stedi.erasure_hash('serial_number', s.serial_number), bool_or(s.claimed), max(s.matched)
+	FROM (SELECT c.serial_number, true AS claimed, 0 AS matched
+		  FROM stedi.customer_landing AS c
+		  WHERE c.email = forget.email
+		  UNION ALL
+		  SELECT t.serial_number, false, count(DISTINCT t.sensor_reading_time)
+		  FROM stedi.accelerometer_landing AS a
+		  JOIN stedi.step_trainer_landing AS t ON t.sensor_reading_time = a."timestamp"
+		  WHERE a.email = forget.email
+		  GROUP BY t.serial_number) AS s
+	WHERE s.serial_number IS NOT NULL AND s.serial_number <> ALL (serial_numbers)
+	GROUP BY s.serial_number
+	ON CONFLICT ON CONSTRAINT erasure_device_pkey DO UPDATE
+	SET claimed = d.claimed OR excluded.claimed, matched = greatest(d.matched, excluded.matched);
 
 	FOREACH landing IN ARRAY ARRAY['stedi.customer_landing', 'stedi.accelerometer_landing',
 								   'stedi.step_trainer_landing']::regclass[]
@@ -108,14 +102,14 @@ BEGIN
 			'WITH scrubbed AS (
 				UPDATE %s AS t
 				SET rescued = (SELECT jsonb_object_agg(r.key, r.value) FROM jsonb_each(t.rescued) AS r
-							   WHERE NOT (r.key || '' '' || r.value::text) ILIKE $1)
-				WHERE rescued::text ILIKE $1
+							   WHERE NOT stedi.json_mentions(convert_to(jsonb_build_object(r.key, r.value)::text, ''UTF8''), $1, $2))
+				WHERE rescued IS NOT NULL AND stedi.json_mentions(convert_to(rescued::text, ''UTF8''), $1, $2)
 				RETURNING record_id),
 			 objects AS (SELECT record_id >> 32 AS object_id, count(*) AS n FROM scrubbed GROUP BY 1)
 			 SELECT coalesce(sum(n), 0), array_agg(object_id), array_agg(n) FROM objects',
 			landing)
 		INTO result.records, found_ids, found_counts
-		USING '%' || regexp_replace(ltrim(rtrim(to_jsonb(email)::text, '"'), '"'), '([\\%_])', '\\\1', 'g') || '%';
+		USING email, serial_numbers;
 		object_ids := object_ids || found_ids;
 		counts := counts || found_counts;
 		result.kind := 'rescued values erased';
@@ -126,9 +120,7 @@ BEGIN
 
 	WITH mentions AS (
 		UPDATE stedi.reject AS r SET raw = ''
-		WHERE position(convert_to(email, 'UTF8') IN r.raw) > 0
-		   OR EXISTS (SELECT FROM stedi.json_strings(r.raw) AS s
-					  WHERE position(lower(email) IN lower(s)) > 0 OR s = ANY (serial_numbers))
+		WHERE stedi.json_mentions(r.raw, email, serial_numbers)
 		RETURNING r.object_id),
 	objects AS (SELECT object_id, count(*) AS n FROM mentions GROUP BY 1)
 	SELECT coalesce(sum(n), 0), array_agg(object_id::bigint), array_agg(n)
@@ -140,7 +132,8 @@ BEGIN
 	RETURN NEXT result;
 
 	IF refresh THEN
-		PERFORM stedi.refresh();
+		-- whatever is expected of the landing tables
+		PERFORM stedi.refresh(concurrently => false, force => true);
 	END IF;
 
 	-- What is out of reach: the person's bytes in the lake, and in the files of
@@ -155,10 +148,11 @@ BEGIN
 	FROM stedi.export_run AS e
 	WHERE e.replaced_at IS NULL ORDER BY e.exported_at;
 	RETURN QUERY
-	SELECT 'other spelling of the email', c.email, count(*)
-	FROM stedi.customer_landing AS c
-	WHERE lower(c.email) = lower(forget.email) AND c.email <> forget.email
-	GROUP BY c.email ORDER BY c.email;
+	SELECT 'other spelling of the email', r.email, count(*)
+	FROM (SELECT c.email FROM stedi.customer_landing AS c
+		  UNION ALL SELECT a.email FROM stedi.accelerometer_landing AS a) AS r
+	WHERE lower(r.email) = lower(forget.email) AND r.email <> forget.email
+	GROUP BY r.email ORDER BY r.email;
 END
 $$;
 COMMENT ON FUNCTION stedi.forget(text, boolean) IS
@@ -168,6 +162,7 @@ CREATE FUNCTION stedi.unforget(email text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	DELETE FROM stedi.erasure_device WHERE person = stedi.erasure_hash('email', email);
 	DELETE FROM stedi.erasure WHERE person = stedi.erasure_hash('email', email);
 	RETURN FOUND;
 END

@@ -48,7 +48,8 @@ DECLARE
 	started timestamptz;
 BEGIN
 	-- Without fresh statistics the joins are planned for empty tables.
-	FOREACH landing IN ARRAY ARRAY['stedi.customer_landing', 'stedi.accelerometer_landing',
+	-- In the order in which ingest() and forget() lock them.
+	FOREACH landing IN ARRAY ARRAY['stedi.accelerometer_landing', 'stedi.customer_landing',
 								   'stedi.step_trainer_landing']::regclass[]
 	LOOP
 		EXECUTE format('ANALYZE %s', landing);

@@ -7,9 +7,9 @@
  * renamed into place at commit; the temporary files are the "uploads under way"
  * of this store, and no listing shows them as objects.
  *
- * Only regular files are objects.  A symbolic link to one counts, a symbolic
- * link to a directory is not followed below the directory that was asked for,
- * so that a listing ends and stays where the caller may read.
+ * Only regular files are objects.  Below the directory that was asked for no
+ * symbolic link is followed: who may put files there must not thereby have other
+ * files of the server read.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -222,7 +222,7 @@ walk_end(Walk *walk)
 }
 
 /*
- * Advance to the next file: 1, walk->path is its path and *st what stat() says;
+ * Advance to the next file: 1, walk->path is its path and *st what lstat() says;
  * 0 at the end; -1 on failure.
  *
  * Siblings are sorted with '/' after the names of directories, so going down at
@@ -259,14 +259,14 @@ walk_next(Walk *walk, struct stat *st, StediStatus *status)
 				return -1;
 			continue;
 		}
-		if (stat(walk->path.data, st) == 0)
+		if (lstat(walk->path.data, st) == 0)
 		{
 			if (S_ISREG(st->st_mode))
 				return 1;
 		}
-		else if (errno != ENOENT && errno != ELOOP)
+		else if (errno != ENOENT)
 		{
-			/* gone meanwhile, or a link that leads nowhere, is no object */
+			/* gone meanwhile */
 			fail_errno(status, errno, "stat file", walk->path.data);
 			return -1;
 		}
@@ -395,7 +395,7 @@ read_names(Walk *walk, DIR *dir, const char *filter, Level *level, StediStatus *
 	}
 }
 
-/* 1: a directory; 0: a file or a link, which may lead to one; -1: neither. */
+/* 1: a directory; 0: a file; -1: neither. */
 static int
 is_directory(DIR *dir, const struct dirent *entry)
 {
@@ -406,7 +406,6 @@ is_directory(DIR *dir, const struct dirent *entry)
 		case DT_DIR:
 			return 1;
 		case DT_REG:
-		case DT_LNK:
 			return 0;
 		case DT_UNKNOWN:
 			break;
@@ -417,7 +416,7 @@ is_directory(DIR *dir, const struct dirent *entry)
 		return -1;
 	if (S_ISDIR(st.st_mode))
 		return 1;
-	return S_ISREG(st.st_mode) || S_ISLNK(st.st_mode) ? 0 : -1;
+	return S_ISREG(st.st_mode) ? 0 : -1;
 }
 
 static int

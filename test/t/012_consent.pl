@@ -175,6 +175,19 @@ one('SELECT count(*) FROM stedi.ingest(force => true)');
 is_deeply(zones(), { ben => $ben, ann => { %$ben, customer => '0' } }, 'but when it is loaded with force: as the newest record says')
   or diag explain zones();
 
+# A load that waits for an erasure knows of it.
+put('customer', '08', customer('ann', 10, 0));
+my ($officer, $loader) = map { session($node) } 1 .. 2;
+$officer->query(q{BEGIN; SELECT count(*) FROM stedi.forget('ann@example.com')});
+start_query($loader, q{SELECT rows_parsed, rows_loaded FROM stedi.ingest('customer')});
+ok($node->poll_query_until('postgres',
+		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%stedi.ingest%' AND pid <> pg_backend_pid()}),
+	'a load waits for the end of an erasure');
+$officer->query('COMMIT');
+is((finish_query($loader))[0], '1|0', 'and loads nothing of hers');
+$_->quit for $officer, $loader;
+is(one($trace), '0', 'not a trace of her');
+
 #
 # The curated zone and the export tell nobody's name: no value of a personal key
 # of the landing data is found in any byte of what is exported.

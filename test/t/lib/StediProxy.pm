@@ -10,11 +10,13 @@ use IO::Socket::INET;
 use IPC::Open2;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
+use StediTest ();
 use Time::HiRes qw(sleep time);
 
 sub new
 {
 	my ($class) = @_;
+	StediTest::need_s3();
 	my ($upstream) = $ENV{STEDI_S3_ENDPOINT} =~ m{^http://([^/]+)}
 	  or die "STEDI_S3_ENDPOINT is not http://HOST:PORT\n";
 	my $pid = open2(my $from, my $to, '/usr/bin/python3',

@@ -13,6 +13,7 @@ use FindBin;
 use IPC::Open2;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
+use StediTest ();
 
 my $program = <<'PYTHON';
 import json, os, sys
@@ -78,6 +79,7 @@ my $json = JSON::PP->new->ascii->allow_nonref;
 sub new
 {
 	my ($class) = @_;
+	StediTest::need_s3();
 	my $pid = open2(my $from, my $to, '/usr/bin/python3', '-c', $program,
 		"$FindBin::RealBin/../s3");
 	my $file = PostgreSQL::Test::Utils::tempdir() . '/contents';

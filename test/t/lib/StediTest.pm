@@ -76,6 +76,7 @@ sub lake_node
 restart_after_crash = on
 max_wal_size = 4GB
 CONF
+	unlink $node->logfile;    # of an earlier run
 	$node->start;
 	create_lake($node, 'postgres', %options);
 	return $node;
