@@ -24,8 +24,10 @@ $$;
 COMMENT ON FUNCTION stedi.pending(text) IS
 	'objects and bytes of a source that are not loaded yet, or why that cannot be told';
 
+-- SECURITY DEFINER because whoever watches the lake need not be able to read the
+-- landing tables.  It tells a time and nothing else.
 CREATE FUNCTION stedi.newest_time(target regclass) RETURNS timestamptz
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	time_of text := CASE target
