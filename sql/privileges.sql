@@ -76,7 +76,7 @@ SELECT * FROM pg_temp.try('SELECT * FROM stedi.customer_trusted');
 SELECT * FROM pg_temp.try('SELECT * FROM stedi.device_owner');
 SELECT * FROM pg_temp.try('UPDATE stedi.source SET uri = ''s3://elsewhere/''');
 SELECT * FROM pg_temp.try('SELECT stedi.set_policy(''published'')');
-SELECT * FROM pg_temp.try('REFRESH MATERIALIZED VIEW stedi.customer_trusted');
+SELECT left(try, 5) AS sqlstate FROM pg_temp.try('REFRESH MATERIALIZED VIEW stedi.customer_trusted');
 SELECT * FROM pg_temp.try('TRUNCATE stedi.customer_landing');
 SELECT * FROM pg_temp.try('UPDATE stedi.customer_landing SET share_with_research_as_of_date = now()');
 SELECT * FROM pg_temp.try(format('SELECT * FROM stedi.load(''stedi.customer_landing'', %L)', :'uri'));
