@@ -71,6 +71,12 @@ sub as_user
 	return ('setpriv', "--reuid=$user", "--regid=$gid", '--init-groups');
 }
 
+# As the unprivileged user, in a directory that this user can enter.
+sub in_work
+{
+	return ('sh', '-c', 'cd "$1" && shift && exec "$@"', 'sh', $work, @as_user, @_);
+}
+
 # A copy of what the suites need that the unprivileged user can read and write.
 sub prepare
 {
@@ -123,7 +129,7 @@ sub unit_suite
 	return note_result('unit', 'no program', 0) unless @programs;
 	# Some look at what a user without privileges may do.
 	system('cp', @programs, "$work/tmp") == 0 or die;
-	return run_tap('unit', [@as_user], map { "$work/tmp/" . basename($_) } @programs);
+	return run_tap('unit', [ in_work() ], map { "$work/tmp/" . basename($_) } @programs);
 }
 
 sub cluster
@@ -165,8 +171,7 @@ sub run_regress
 {
 	my ($suite, $program, @arguments) = @_;
 	local %ENV = (%ENV, cluster());
-	open(my $out, '-|', @as_user, 'sh', '-c', 'cd "$1" && shift && exec "$@" 2>&1', 'sh', $work,
-		$program, "--bindir=$bindir", '--dlpath=.', "--host=$ENV{PGHOST}", '--user=postgres', @arguments)
+	open(my $out, '-|', in_work('sh', '-c', 'exec "$@" 2>&1', 'sh'), $program, "--bindir=$bindir", '--dlpath=.', "--host=$ENV{PGHOST}", '--user=postgres', @arguments)
 		or die "$program: $!\n";
 	my $seen = 0;
 	while (my $line = <$out>)
@@ -210,7 +215,7 @@ sub isolation_suite
 sub property_suite
 {
 	local %ENV = (%ENV, cluster());
-	return run_tap('property', [ @as_user, '/usr/bin/python3' ], "$work/test/property/zones.py");
+	return run_tap('property', [ in_work('/usr/bin/python3') ], "$work/test/property/zones.py");
 }
 
 sub tap_suite
@@ -221,6 +226,6 @@ sub tap_suite
 		TESTDIR => "$work/tmp", TESTLOGDIR => "$work/tmp/log", TESTDATADIR => "$work/tmp/data",
 		STEDI_TEST_DIR => "$work/test",
 		PGPORT => 65432);
-	return run_tap('tap', [ @as_user, 'perl', "-I$pgtest/perl", "-I$work/test/t/lib" ],
+	return run_tap('tap', [ in_work('perl', "-I$pgtest/perl", "-I$work/test/t/lib") ],
 		sort glob "$work/test/t/*.pl");
 }
