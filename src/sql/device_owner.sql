@@ -24,6 +24,23 @@
 -- device_evidence tells it from the landing tables as they are now; device_owner
 -- keeps what it told at the last refresh, with the pseudonyms.
 
+-- SECURITY DEFINER because nobody else may read the key of the hashes.  It tells
+-- nothing but what it is asked for, of a serial number that the caller knows.
+CREATE FUNCTION stedi.erased_rival(serial_number text, OUT claimed boolean, OUT matched bigint)
+LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF EXISTS (SELECT FROM stedi.erasure_device) THEN
+		SELECT bool_or(d.claimed), max(d.matched) INTO claimed, matched
+		FROM stedi.erasure_device AS d
+		WHERE d.hash = stedi.erasure_hash('serial_number', serial_number);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION stedi.erased_rival(text) IS
+	'whether people who were forgotten claimed a device, and how many of its moments one of them matched';
+CREATE INDEX erasure_device_hash_idx ON stedi.erasure_device (hash);
+
 CREATE VIEW stedi.device_evidence WITH (security_invoker = true) AS
 WITH moment AS (
 	SELECT DISTINCT s.serial_number, s.sensor_reading_time AS at
@@ -81,33 +98,28 @@ WITH moment AS (
 	LEFT JOIN claim AS l USING (serial_number)
 	LEFT JOIN matches AS m ON m.serial_number = d.serial_number AND m.email = l.claimant
 )
-SELECT serial_number,
-	   CASE basis WHEN 'evidence' THEN best WHEN 'claim' THEN claimant END AS email,
-	   basis,
-	   claimants,
-	   best_matched AS matched,
-	   second_matched AS runner_up
-FROM verdict;
+SELECT v.serial_number,
+	   CASE WHEN NOT f.contests THEN CASE v.basis WHEN 'evidence' THEN v.best WHEN 'claim' THEN v.claimant END END AS email,
+	   CASE WHEN f.contests THEN 'unresolved' ELSE v.basis END AS basis,
+	   v.claimants,
+	   v.best_matched AS matched,
+	   v.second_matched AS runner_up
+FROM verdict AS v
+CROSS JOIN LATERAL (
+	-- Somebody who was forgotten speaks against the owner as before.
+	SELECT coalesce(CASE v.basis
+					WHEN 'claim' THEN e.claimed OR e.matched > v.best_matched
+					WHEN 'evidence' THEN v.best_matched < e.matched * (SELECT stedi.policy('min_ratio')::numeric)
+					END, false) AS contests
+	FROM stedi.erased_rival(v.serial_number) AS e
+) AS f;
 COMMENT ON VIEW stedi.device_evidence IS
 	'whose device each serial number is by the landing tables as they are now';
 
 CREATE MATERIALIZED VIEW stedi.device_owner AS
 SELECT serial_number, stedi.pseudonym('device', serial_number) AS device,
-	   CASE WHEN NOT contested THEN email END AS email,
-	   CASE WHEN contested THEN 'unresolved' ELSE basis END AS basis,
-	   claimants, matched, runner_up
-FROM (
-	-- Somebody who was forgotten speaks against the owner as before.
-	SELECT d.*,
-		   coalesce(CASE d.basis
-					WHEN 'claim' THEN f.claimed OR f.matched > d.matched
-					WHEN 'evidence' THEN d.matched < f.matched * (SELECT stedi.policy('min_ratio')::numeric)
-					END, false) AS contested
-	FROM stedi.device_evidence AS d
-	LEFT JOIN (SELECT hash, bool_or(claimed) AS claimed, max(matched) AS matched
-			   FROM stedi.erasure_device GROUP BY hash) AS f
-	  ON f.hash = stedi.erasure_hash('serial_number', d.serial_number)
-) AS d;
+	   email, basis, claimants, matched, runner_up
+FROM stedi.device_evidence;
 
 CREATE UNIQUE INDEX device_owner_serial_number_key ON stedi.device_owner (serial_number);
 COMMENT ON MATERIALIZED VIEW stedi.device_owner IS
