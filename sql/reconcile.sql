@@ -20,29 +20,55 @@ INSERT INTO stedi.customer_landing (email, serial_number, last_update_date, shar
 	('ed', 'of ed', pg_temp.at(-9), pg_temp.at(306), 5),	-- agreed when the phone was put away
 	('gil', 'of ed', pg_temp.at(-9), pg_temp.at(-9), 8),	-- was given ed's number
 	('jo', 'of ann', pg_temp.at(-9), pg_temp.at(-9), 9),	-- was given ann's number
+	('hal', 'of hal', pg_temp.at(-9), pg_temp.at(-9), 10),	-- whose phone tells no time
 	('flo', 'old of flo', pg_temp.at(-9), NULL, 6),
 	('flo', 'nobody''s', pg_temp.at(-8), pg_temp.at(-8), 7);
 INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, record_id)
 SELECT email, pg_temp.at(moment), moment, row_number() OVER ()
 FROM (VALUES ('ann', 0, 5), ('bob', 0, 7), ('bob', 10, 19), ('cy', 100, 105), ('di', 200, 205),
-			 ('ed', 300, 305), ('flo', 400, 401), ('gil', 500, 501), ('jo', 600, 601)) AS phone (email, first, last),
+			 ('ed', 300, 305), ('flo', 400, 401), ('gil', 307, 307), ('gil', 500, 501),
+			 ('jo', 100, 100), ('jo', 600, 601)) AS phone (email, first, last),
 	 generate_series(first, last) AS moment;
-INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, record_id) VALUES ('ann', NULL, 0, 100);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, record_id) VALUES ('ann', NULL, 0, 100), ('hal', NULL, 0, 101);
 INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, distance_from_object, record_id)
 SELECT pg_temp.at(moment), serial_number, moment, row_number() OVER ()
 FROM (VALUES ('of ann', 0, 5), ('of bob', 0, 7), ('of bob', 10, 19), ('of cy', 100, 105), ('of di', 200, 205),
-			 ('of ed', 300, 308), ('old of flo', 400, 401), ('nobody''s', 800, 801)) AS device (serial_number, first, last),
+			 ('of ed', 300, 308), ('old of flo', 400, 401), ('of hal', 700, 701), ('nobody''s', 800, 801)) AS device (serial_number, first, last),
 	 generate_series(first, last) AS moment;
 INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id) VALUES (NULL, 'of bob', 100);
 SELECT serial_number, email, basis, matched, runner_up FROM stedi.device_evidence ORDER BY 1;
 SELECT * FROM stedi.reconcile();
+SELECT zone, published_rows + sum(rows) AS adds_up_to, strict_rows FROM stedi.reconcile()
+GROUP BY zone, published_rows, strict_rows ORDER BY published_rows, zone COLLATE "C";
 
--- It follows the landing tables; the rules in force make no difference to it, and
+-- The zones have as many rows.  The rules in force make no difference to it, and
 -- it makes none to the zones.
 CREATE TEMP TABLE before AS SELECT * FROM stedi.reconcile();
-SELECT stedi.set_policy('published');
-SELECT count(*) FROM stedi.refresh();
+CREATE FUNCTION pg_temp.refreshed(rules text) RETURNS TABLE (zone text, rows bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM stedi.set_policy(rules);
+	RETURN QUERY SELECT r.zone, r.rows FROM stedi.refresh() AS r WHERE r.zone <> 'device_owner';
+END
+$$;
+CREATE TEMP TABLE strict AS SELECT * FROM pg_temp.refreshed('strict');
+SELECT zone, p.rows AS published, s.rows AS strict
+FROM strict AS s FULL JOIN pg_temp.refreshed('published') AS p USING (zone)
+ORDER BY p.rows, zone COLLATE "C";
 SELECT * FROM stedi.reconcile() EXCEPT ALL SELECT * FROM before;
+
+-- It follows the other settings: the claims of flo and hal need a match now.
+UPDATE stedi.policy SET value = '1' WHERE name = 'min_claim_matches';
+SELECT * FROM (
+	SELECT 'before' AS which, * FROM (SELECT * FROM before EXCEPT ALL SELECT * FROM stedi.reconcile()) AS b
+	UNION ALL
+	SELECT 'since', * FROM (SELECT * FROM stedi.reconcile() EXCEPT ALL SELECT * FROM before) AS s
+) AS r
+ORDER BY which, zone COLLATE "C", rows, cause COLLATE "C";
+SELECT zone, rows FROM pg_temp.refreshed('strict') WHERE zone ~ '^(step|machine)' ORDER BY zone COLLATE "C";
+UPDATE stedi.policy SET value = '0' WHERE name = 'min_claim_matches';
+
+-- It follows the landing tables, the zones their refresh.
+SELECT count(*) FROM pg_temp.refreshed('published');
 SELECT count(*) FROM stedi.step_trainer_trusted;
 TRUNCATE stedi.step_trainer_landing;
 SELECT * FROM stedi.reconcile() WHERE zone IN ('step_trainer_trusted', 'machine_learning_curated');
@@ -193,5 +219,20 @@ HAVING published_rows + sum(rows) <> strict_rows OR min(published_rows) IS NULL;
 SELECT zone, cause FROM told GROUP BY zone, cause HAVING count(*) > 1 ORDER BY zone COLLATE "C", cause COLLATE "C" NULLS FIRST;
 
 SELECT stedi.set_policy('strict');
+
+-- Somebody who was forgotten speaks against a claim as before.
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+INSERT INTO stedi.customer_landing (email, serial_number, share_with_research_as_of_date, record_id) VALUES
+	('ann', 'shared', NULL, 1),
+	('bob', 'shared', pg_temp.at(0), 2);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id) VALUES ('bob', pg_temp.at(0), 1);
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id) VALUES (pg_temp.at(100), 'shared', 1);
+SELECT * FROM stedi.reconcile() WHERE zone = 'step_trainer_trusted';
+SELECT kind, name, records FROM stedi.forget('ann') WHERE records > 0;
+SELECT * FROM stedi.reconcile() WHERE zone = 'step_trainer_trusted';
+SELECT (SELECT count(*) FROM stedi.step_trainer_trusted) AS trusted, count(*) AS unattributed FROM stedi.step_trainer_unattributed;
+SELECT name, rows_failing FROM stedi.quality WHERE name = 'step_trainer_owner_missing';
+SELECT stedi.unforget('ann');
+
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
 SELECT count(*) FROM stedi.refresh();

@@ -41,7 +41,9 @@ COMMENT ON FUNCTION stedi.erased_rival(text) IS
 	'whether people who were forgotten claimed a device, and how many of its moments one of them matched';
 CREATE INDEX erasure_device_hash_idx ON stedi.erasure_device (hash);
 
-CREATE VIEW stedi.device_evidence WITH (security_invoker = true) AS
+-- matched counts the moments of a device, of those looked at, at which somebody's
+-- phone took a reading.
+CREATE VIEW stedi.device_match WITH (security_invoker = true) AS
 WITH moment AS (
 	SELECT DISTINCT s.serial_number, s.sensor_reading_time AS at
 	FROM stedi.step_trainer_landing AS s
@@ -55,12 +57,18 @@ WITH moment AS (
 									ORDER BY hashfloat8extended(date_part('epoch', at), 0), at) AS place
 		  FROM moment) AS m
 	WHERE place <= (SELECT stedi.policy('sample_size')::integer)
-), matches AS (
-	SELECT p.serial_number, a.email, count(DISTINCT p.at) AS matched
-	FROM sample AS p
-	JOIN stedi.accelerometer_landing AS a ON a."timestamp" = p.at
-	WHERE a.email IS NOT NULL
-	GROUP BY p.serial_number, a.email
+)
+SELECT p.serial_number, a.email, count(DISTINCT p.at) AS matched
+FROM sample AS p
+JOIN stedi.accelerometer_landing AS a ON a."timestamp" = p.at
+WHERE a.email IS NOT NULL
+GROUP BY p.serial_number, a.email;
+COMMENT ON VIEW stedi.device_match IS
+	'at how many moments of a device, of those looked at, whose phone took a reading';
+
+CREATE VIEW stedi.device_evidence WITH (security_invoker = true) AS
+WITH matches AS MATERIALIZED (
+	SELECT serial_number, email, matched FROM stedi.device_match
 ), contest AS (
 	SELECT serial_number,
 		   (array_agg(email ORDER BY matched DESC, email))[1] AS best,
@@ -109,7 +117,8 @@ CROSS JOIN LATERAL (
 	-- Somebody who was forgotten speaks against the owner as before.
 	SELECT coalesce(CASE v.basis
 					WHEN 'claim' THEN e.claimed OR e.matched > v.best_matched
-					WHEN 'evidence' THEN v.best_matched < e.matched * (SELECT stedi.policy('min_ratio')::numeric)
+					WHEN 'evidence' THEN v.best_matched <= e.matched
+						 OR v.best_matched < e.matched * (SELECT stedi.policy('min_ratio')::numeric)
 					END, false) AS contests
 	FROM stedi.erased_rival(v.serial_number) AS e
 ) AS f;

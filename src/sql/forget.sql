@@ -68,11 +68,9 @@ BEGIN
 		  FROM stedi.customer_landing AS c
 		  WHERE c.email = forget.email
 		  UNION ALL
-		  SELECT t.serial_number, false, count(DISTINCT t.sensor_reading_time)
-		  FROM stedi.accelerometer_landing AS a
-		  JOIN stedi.step_trainer_landing AS t ON t.sensor_reading_time = a."timestamp"
-		  WHERE a.email = forget.email
-		  GROUP BY t.serial_number) AS s
+		  SELECT m.serial_number, false, m.matched
+		  FROM stedi.device_match AS m
+		  WHERE m.email = forget.email) AS s
 	WHERE s.serial_number IS NOT NULL AND s.serial_number <> ALL (serial_numbers)
 	GROUP BY s.serial_number
 	ON CONFLICT ON CONSTRAINT erasure_device_pkey DO UPDATE
