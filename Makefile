@@ -37,7 +37,8 @@ SQL_PARTS = begin server source object reject landing json ingest export \
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
 REGRESS = setup extension server uri read_json load landing reject ledger \
-	zones consent ownership reconcile quality forget export run privileges
+	hardening zones consent ownership reconcile quality forget export run \
+	privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
 ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))
 

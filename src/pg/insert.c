@@ -294,7 +294,8 @@ execute_insert(StediInserter *inserter)
 {
 	int			result = SPI_execute_plan(inserter->plan, inserter->values, inserter->nulls, false, 0);
 
-	if (result != SPI_OK_INSERT)
+	/* the latter when a rule has put something else in its place */
+	if (result != SPI_OK_INSERT && result != SPI_OK_REWRITTEN)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(result));
 	return SPI_processed > 0 ? STEDI_INSERTED : STEDI_NOT_INSERTED;
 }
