@@ -107,6 +107,8 @@ typedef struct StediExport
 	/* what is written */
 	TupleDesc	desc;
 	List	   *files;			/* of ExportFile */
+	bool		manifest_may_stand; /* and then its files have to */
+	StediManifest previous;		/* of the export that was there before */
 	int64		rows;
 	int64		bytes;
 	MemoryContext context;
@@ -184,7 +186,7 @@ static void
 export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 {
 	StediExport *export = palloc0(sizeof(StediExport));
-	StediManifest previous = {0};
+	StediManifest *previous = &export->previous;
 	bool		has_previous = false;
 
 	PreventCommandIfReadOnly("stedi.export()");
@@ -200,12 +202,12 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	SPI_connect();
 	MemoryContextSwitchTo(export->context);
 	lock_target(export);
-	clean_target(export, &previous, &has_previous);
+	clean_target(export, previous, &has_previous);
 
 	PG_TRY();
 	{
 		run_query(export, query);
-		write_manifest(export, has_previous && export->mode == MODE_APPEND ? &previous : NULL);
+		write_manifest(export, has_previous && export->mode == MODE_APPEND ? previous : NULL);
 		write_small(export, SUCCESS_NAME, "text/plain", "");
 	}
 	PG_CATCH();
@@ -218,15 +220,13 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 		FlushErrorState();
 		take_back(export, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
 				  CANCEL_TIMEOUT_MS : ABORT_TIMEOUT_MS);
-		stedi_manifest_free(&previous);
 		ReThrowError(error);
 	}
 	PG_END_TRY();
 
 	/* The new export stands; from here on only the old one can be in the way. */
 	if (has_previous && export->mode == MODE_OVERWRITE)
-		remove_replaced(export, &previous);
-	stedi_manifest_free(&previous);
+		remove_replaced(export, previous);
 	log_run(export);
 	SPI_finish();
 	put_results(fcinfo, export);
@@ -359,26 +359,19 @@ clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
 	}
 
 	if (export->mode == MODE_FAIL && occupied)
-	{
-		stedi_manifest_free(previous);
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_FILE),
 				 errmsg("export target \"%s\" is not empty",
 						stedi_lake_uri(export->lake, export->lake->uri.key)),
 				 errhint("Use mode => 'overwrite' or mode => 'append'.")));
-	}
 	if (export->mode == MODE_APPEND && *has_previous &&
 		(strcmp(previous->format, format_name(export)) != 0 ||
 		 strcmp(previous->compression, compression_name(export)) != 0))
-	{
-		char	   *what = psprintf("%s, compression %s", previous->format, previous->compression);
-
-		stedi_manifest_free(previous);
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cannot append files of another format or compression"),
-				 errdetail("What is there has format %s.", what)));
-	}
+				 errdetail("What is there has format %s, compression %s.", previous->format,
+						   previous->compression)));
 	if (export->mode == MODE_OVERWRITE && unlisted > 0)
 		ereport(WARNING,
 				(errmsg("%d objects under \"%s\" are in no manifest and stay where they are", unlisted,
@@ -716,6 +709,7 @@ close_file(StediExport *export)
 	MemoryContextSwitchTo(old);
 }
 
+/* The manifest, or what follows it. */
 static void
 write_small(StediExport *export, const char *name, const char *type, const char *text)
 {
@@ -727,7 +721,14 @@ write_small(StediExport *export, const char *name, const char *type, const char 
 	if (export->put == NULL ||
 		!stedi_put_write(export->put, text, strlen(text), &status) ||
 		!stedi_put_commit(export->put, &etag, &status))
+	{
+		/* Unless it was refused, it may have been written all the same. */
+		if (status.code != STEDI_DENIED && status.code != STEDI_CREDENTIALS &&
+			status.code != STEDI_NOT_FOUND)
+			export->manifest_may_stand = true;
 		stedi_lake_fail(export->lake, &status);
+	}
+	export->manifest_may_stand = true;
 	stedi_put_close(export->put);
 	export->put = NULL;
 	free(etag);
@@ -868,6 +869,8 @@ take_back(StediExport *export, long timeout_ms)
 	stedi_wait_limit(&export->lake->wait, timeout_ms);
 	if (put != NULL && !stedi_put_abort(put, timeout_ms))
 		return;
+	if (export->manifest_may_stand)
+		return;
 	foreach(cell, export->files)
 	{
 		StediStatus status = {0};
@@ -905,6 +908,7 @@ release_export(void *arg)
 
 	stedi_encoder_free(export->encoder);
 	export->encoder = NULL;
+	stedi_manifest_free(&export->previous);
 }
 
 static void

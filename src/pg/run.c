@@ -139,6 +139,7 @@ ingest_source(const char *name, int64 max_objects, int64 max_bytes)
 	do
 	{
 		StediJob	bounds = {0};
+		RunTotals	before = totals;
 
 		bounds.max_objects = max_objects;
 		bounds.max_bytes = max_bytes;
@@ -146,6 +147,8 @@ ingest_source(const char *name, int64 max_objects, int64 max_bytes)
 		bounds.report = count_outcome;
 		bounds.arg = &totals;
 		readable = ingest_batch(name, &bounds, &key);
+		if (!readable)
+			totals = before;	/* the batch was rolled back */
 		commit_step();
 	} while (readable && key != NULL);
 

@@ -170,6 +170,17 @@ $proxy->rule(method => 'POST', target => 'lost/.*uploadId=', action => 'lose');
 is((split /\|/, one(export(sprintf($rows, 300_000), 'lost/')))[1], '300000', 'a lost reply of Complete is no error');
 is(scalar @{ parts('lost/') }, 1, 'the file is there');
 
+# The manifest stands, and then something goes wrong: so do the files that it names.
+one(export('SELECT 1 AS one', 'torn/'));
+$proxy->rule(method => 'PUT', target => 'torn/_SUCCESS', times => 0, StediProxy::error_reply(403, 'AccessDenied'));
+is_error($node, export('SELECT 2 AS two', 'torn/', mode => 'overwrite'), '42501', 'an export that fails after its manifest');
+$proxy->clear;
+my $named = one(q{SELECT string_agg(o->>'key', ' ') FROM stedi.read_json(} . quote(uri('torn/_manifest.json')) . q{),
+	jsonb_array_elements(value->'objects') AS o});
+ok((grep { $_ eq $named } @{ parts('torn/') }), 'what the manifest names is there');
+one(export('SELECT 3 AS three', 'torn/', mode => 'overwrite'));
+is(scalar @{ parts('torn/') }, 1, 'the next export leaves its own file alone');
+
 # Two exports to the same place wait for each other.
 my @sessions = map { session($node) } 1 .. 2;
 $proxy->rule(method => 'PUT', target => 'both/part', action => 'stall', at => 'request');

@@ -70,6 +70,11 @@ is(one(q{SELECT count(*) FROM stedi.object WHERE source = 'accelerometer' AND st
 is(one('SELECT count(*) FROM stedi.step_trainer_landing'), $truth->{kinds}{step_trainer}{records}, 'and those after it');
 is(one(q{SELECT count(*) FROM pg_locks WHERE locktype IN ('object', 'advisory') AND pid <> pg_backend_pid()}), '0', 'the lock is let go');
 
+empty();
+(undef, undef, $messages) = $node->psql('postgres', 'CALL stedi.run()');
+like($messages, qr/NOTICE:  ingest customer: 0 objects, 0 rows loaded, 0 rejected/, 'what was rolled back is not counted');
+is(one('SELECT count(*) FROM stedi.customer_landing'), '0', 'and is not there');
+
 # A damaged object of a source that skips: the others are loaded, and it is said.
 one(q{UPDATE stedi.source SET on_error = 'skip_object' WHERE name = 'customer'});
 ($status, undef, $messages) = $node->psql('postgres', 'CALL stedi.run(max_objects => 1)');
