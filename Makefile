@@ -43,7 +43,7 @@ REGRESS_OPTS = --inputdir=. --outputdir=test/output
 ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))
 
 PKG_CONFIG ?= pkg-config
-SHLIB_LINK = -lcurl -ljson-c -lcrypto -lexpat -lzstd -lz
+SHLIB_LINK = -lcurl -ljson-c -lcrypto -lexpat -ldeflate -lzstd -lz
 
 WARNINGS = -Wall -Wextra -Werror
 LAYER_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -Wmissing-prototypes -O2 -g \
@@ -112,7 +112,7 @@ fuzz: $(FUZZERS:%=run-%)
 run-%: test/fuzz/%.c $(CORE_SRCS)
 	@mkdir -p test/unit/build/$*-corpus
 	clang -std=c11 -D_GNU_SOURCE $(WARNINGS) -g -O1 -fsanitize=fuzzer,address,undefined -Isrc \
-		-o test/unit/build/$* $^ -lcrypto -lexpat -lzstd -lz
+		-o test/unit/build/$* $^ -lcrypto -lexpat -ldeflate -lzstd -lz
 	test/unit/build/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 \
 		-artifact_prefix=test/unit/build/ test/unit/build/$*-corpus
 
@@ -120,7 +120,7 @@ run-%: test/fuzz/%.c $(CORE_SRCS)
 bench-reader: test/bench/json_reader_bench.c $(CORE_SRCS)
 	@mkdir -p test/unit/build
 	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -O2 -Isrc -o test/unit/build/json_reader_bench $^ \
-		-lcrypto -lexpat -lzstd -lz
+		-lcrypto -lexpat -ldeflate -lzstd -lz
 	test/unit/build/json_reader_bench $(FILE) 25
 
 # What only needs a shell installs what it needs itself.

@@ -145,6 +145,22 @@ FROM pg_temp.manifest('export/gzip') AS m;
 TABLE readings EXCEPT SELECT subject, sensor_reading_time, distance_from_object, x FROM stedi.read_json(NULL::readings, regress.uri('export/gzip/'));
 SELECT regress.clean(uri) AS uri, rows FROM stedi.export_query('SELECT 1 WHERE false', regress.uri('export/gzip-empty/'), compression => 'gzip');
 SELECT count(*) FROM stedi.read_json(regress.uri('export/gzip-empty/'));
+SELECT regress.clean(uri) AS uri, rows FROM stedi.export('readings', regress.uri('export/zstd/'), compression => 'zstd');
+SELECT substring(pg_read_binary_file(regress.base() || 'export/zstd/' || f) FOR 4) AS magic FROM regress.files('export/zstd') AS f WHERE f LIKE 'part-%.zst';
+SELECT m->>'compression' AS compression FROM pg_temp.manifest('export/zstd') AS m;
+TABLE readings EXCEPT SELECT subject, sensor_reading_time, distance_from_object, x FROM stedi.read_json(NULL::readings, regress.uri('export/zstd/'));
+-- several chunks, compressed in threads, and files of bounded size
+SELECT count(*), max(bytes) <= 500000 AS bounded, sum((bytes > 400000)::integer) >= count(*) - 1 AS filled, sum(rows) AS rows
+FROM stedi.export_query('SELECT i, sha256(i::text::bytea) AS h FROM generate_series(1, 60000) AS i', regress.uri('export/gzip-size/'),
+						compression => 'gzip', max_file_size => '500000');
+SELECT count(*), count(DISTINCT value->'i'), bool_and(value->>'h' = sha256((value->>'i')::bytea)::text)
+FROM stedi.read_json(regress.uri('export/gzip-size/'));
+
+-- Numbers that are written without looking for their shortest text, and next to them.
+SELECT regress.clean(uri) AS uri, rows FROM stedi.export_query($$
+	SELECT f FROM unnest('{0,-0,1,-1,0.5,999999,1000000,-1000000,1000001,1000000.5,1e15,1e16,5e-324,-1.7976931348623157e308,NaN,Infinity,-Infinity}'::double precision[]) AS f
+	$$, regress.uri('export/floats/'));
+SELECT regress.get('export/floats/' || f) FROM regress.files('export/floats') AS f WHERE f LIKE 'part-%';
 
 -- Whatever goes out comes back the same.
 CREATE TABLE round_trip (i integer, b bigint, f double precision, n numeric, t text, d date, tz timestamptz, ts timestamp, o boolean, j jsonb, u uuid);
@@ -190,7 +206,7 @@ CREATE FUNCTION pg_temp.with_options(options text) RETURNS SETOF text LANGUAGE s
 	SELECT regress.error(format('SELECT * FROM stedi.export(''readings'', %L, %s)', regress.uri('export/options/'), options));
 $$;
 SELECT * FROM pg_temp.with_options('format => ''parquet''');
-SELECT * FROM pg_temp.with_options('compression => ''zstd''');
+SELECT * FROM pg_temp.with_options('compression => ''brotli''');
 SELECT * FROM pg_temp.with_options('compression => ''auto''');
 SELECT * FROM pg_temp.with_options('mode => ''replace''');
 SELECT * FROM pg_temp.with_options('keys => ''snake''');

@@ -1,6 +1,6 @@
 /*
  * codec.c
- *		Streaming decompression (gzip, zstd) and gzip compression.
+ *		Streaming decompression (gzip, zstd).
  *
  * A decoder that is told AUTO keeps the first bytes back until they tell what
  * the input is, then decodes them ahead of the rest.
@@ -34,12 +34,6 @@ struct StediDecoder
 	bool		whole;			/* between members or frames */
 	bool		drained;		/* nothing more comes out without more input */
 	StediStatus failure;		/* what is reported once all output before it is out */
-};
-
-struct StediEncoder
-{
-	StediCompression compression;
-	z_stream	zlib;
 };
 
 static bool detect(StediDecoder *decoder, const unsigned char *in, size_t *in_length,
@@ -302,67 +296,4 @@ static size_t
 smaller(size_t a, size_t b)
 {
 	return a < b ? a : b;
-}
-
-StediEncoder *
-stedi_encoder_new(StediCompression compression, int level)
-{
-	StediEncoder *encoder = calloc(1, sizeof(*encoder));
-
-	if (encoder == NULL)
-		return NULL;
-	encoder->compression = compression;
-	if (compression == STEDI_COMPRESSION_GZIP)
-	{
-		int			zlib_level = level < 1 ? 1 : level > 9 ? 9 : level;
-
-		/* memLevel 8 is zlib's default */
-		if (deflateInit2(&encoder->zlib, zlib_level, Z_DEFLATED, GZIP_WINDOW_BITS, 8,
-						 Z_DEFAULT_STRATEGY) != Z_OK)
-		{
-			free(encoder);
-			return NULL;
-		}
-	}
-	return encoder;
-}
-
-void
-stedi_encoder_free(StediEncoder *encoder)
-{
-	if (encoder == NULL)
-		return;
-	if (encoder->compression == STEDI_COMPRESSION_GZIP)
-		deflateEnd(&encoder->zlib);
-	free(encoder);
-}
-
-bool
-stedi_encoder_run(StediEncoder *encoder, const void *in, size_t *in_length, bool last,
-				  void *out, size_t *out_length, StediStatus *status)
-{
-	z_stream   *zlib = &encoder->zlib;
-	uInt		available = (uInt) smaller(*in_length, MAX_STEP);
-	uInt		room = (uInt) smaller(*out_length, MAX_STEP);
-	bool		all = available == *in_length;
-	int			result;
-
-	if (encoder->compression != STEDI_COMPRESSION_GZIP)
-	{
-		copy(in, in_length, out, out_length);
-		return true;
-	}
-
-	zlib->next_in = (z_const Bytef *) in;
-	zlib->avail_in = available;
-	zlib->next_out = out;
-	zlib->avail_out = room;
-	result = deflate(zlib, last && all ? Z_FINISH : Z_NO_FLUSH);
-	*in_length = available - zlib->avail_in;
-	*out_length = room - zlib->avail_out;
-
-	/* after the end, another Z_FINISH gives Z_STREAM_END again */
-	if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
-		return stedi_status_set(status, STEDI_IO, "could not compress data with gzip");
-	return true;
 }

@@ -1,6 +1,6 @@
 /*
  * codec.h
- *		Streaming decompression (gzip, zstd) and gzip compression.
+ *		Streaming decompression (gzip, zstd).
  *
  * The input's compression is told by its first bytes (RFC 1952: 1f 8b; RFC
  * 8878: 28 b5 2f fd), never by the object's name.
@@ -40,20 +40,5 @@ extern bool stedi_decoder_run(StediDecoder *decoder,
 
 /* What it turned out to be (AUTO until enough bytes were seen). */
 extern StediCompression stedi_decoder_compression(const StediDecoder *decoder);
-
-typedef struct StediEncoder StediEncoder;
-
-/* compression NONE or GZIP; level 1-9 for gzip.  NULL only when out of memory.
- * The gzip header carries no name and no time, so equal input gives equal
- * output. */
-extern StediEncoder *stedi_encoder_new(StediCompression compression, int level);
-extern void stedi_encoder_free(StediEncoder *encoder);	/* NULL is fine */
-
-/* As stedi_decoder_run; with last, call until *out_length returns 0.  Zero
- * bytes of input give one valid, empty gzip member. */
-extern bool stedi_encoder_run(StediEncoder *encoder,
-							  const void *in, size_t *in_length, bool last,
-							  void *out, size_t *out_length,
-							  StediStatus *status);
 
 #endif							/* STEDI_CORE_CODEC_H */

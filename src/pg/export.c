@@ -2,7 +2,8 @@
  * export.c
  *		Writing rows back to the lake.
  *
- *	 executor --> formatter --> encoder --> put (one file at a time)
+ *	 executor --> formatter --> put (one file at a time)
+ *						  \--> encoder --/
  *
  * Each file is whole when it gets its name.  The manifest, which names them all,
  * comes after the last of them, and _SUCCESS after that.  When the export fails,
@@ -38,7 +39,7 @@
 #include "utils/regproc.h"
 #include "utils/snapmgr.h"
 
-#include "core/codec.h"
+#include "core/encoder.h"
 #include "store/manifest.h"
 
 #include "pg/compat.h"
@@ -52,8 +53,7 @@
 PG_FUNCTION_INFO_V1(stedi_export);
 PG_FUNCTION_INFO_V1(stedi_export_query);
 
-#define FLUSH_BYTES			(64 * 1024) /* of text handed to the encoder at once */
-#define GZIP_LEVEL			6
+#define FLUSH_BYTES			(64 * 1024) /* of text handed on at once */
 #define ABORT_TIMEOUT_MS	2000	/* to take back what was written, after an error */
 #define CANCEL_TIMEOUT_MS	60	/* after a cancel, which promises 100 ms in all */
 #define PROGRESS_ROWS		4096
@@ -100,8 +100,7 @@ typedef struct StediExport
 	StediFormatter *formatter;
 	StringInfoData text;
 	StediPut   *put;
-	StediEncoder *encoder;
-	char	   *encoded;
+	StediEncoder *encoder;		/* NULL: without compression */
 	ExportFile	file;
 
 	/* what is written */
@@ -138,7 +137,9 @@ static void export_nothing(DestReceiver *self);
 static void open_file(StediExport *export);
 static StediPut *start_put(StediExport *export, const char *name, const StediPutOptions *options,
 						   StediStatus *status);
-static void flush_text(StediExport *export, bool last);
+static bool write_encoded(void *arg, const void *data, size_t length, StediStatus *status);
+static bool has_room(StediExport *export, int length);
+static void flush_text(StediExport *export);
 static void close_file(StediExport *export);
 static void write_small(StediExport *export, const char *name, const char *type, const char *text);
 static void write_manifest(StediExport *export, const StediManifest *previous);
@@ -423,7 +424,15 @@ format_name(const StediExport *export)
 static const char *
 compression_name(const StediExport *export)
 {
-	return export->compression == STEDI_COMPRESSION_GZIP ? "gzip" : "none";
+	switch (export->compression)
+	{
+		case STEDI_COMPRESSION_GZIP:
+			return "gzip";
+		case STEDI_COMPRESSION_ZSTD:
+			return "zstd";
+		default:
+			return "none";
+	}
 }
 
 static void
@@ -524,7 +533,6 @@ run_query(StediExport *export, const char *query)
 	export->receiver.rDestroy = export_nothing;
 	export->receiver.mydest = DestNone;
 	initStringInfo(&export->text);
-	export->encoded = palloc(FLUSH_BYTES);
 	export->row_context = AllocSetContextCreate(export->context, "stedi export row", ALLOCSET_DEFAULT_SIZES);
 
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, InvalidOid);
@@ -593,17 +601,19 @@ export_row(TupleTableSlot *slot, DestReceiver *self)
 	MemoryContext old = MemoryContextSwitchTo(export->row_context);
 
 	stedi_format_row(export->formatter, slot, &export->text);
-	if (export->max_file_size > 0 && export->file.rows > 0 &&
-		export->file.bytes + export->text.len > export->max_file_size)
+	if (export->max_file_size > 0 && export->file.rows > 0 && !has_room(export, 0))
 	{
-		/* The row goes into a file of its own. */
-		char	   *row = pnstrdup(export->text.data + start, export->text.len - start);
+		/* The row goes into the next file, unless compressing makes room. */
 		int			length = export->text.len - start;
+		char	   *row = pnstrdup(export->text.data + start, length);
 
 		export->text.len = start;
 		MemoryContextSwitchTo(export->context);
-		close_file(export);
-		open_file(export);
+		if (!has_room(export, length))
+		{
+			close_file(export);
+			open_file(export);
+		}
 		appendBinaryStringInfo(&export->text, row, length);
 	}
 	MemoryContextSwitchTo(old);
@@ -612,7 +622,7 @@ export_row(TupleTableSlot *slot, DestReceiver *self)
 	export->file.rows++;
 	export->rows++;
 	if (export->text.len >= FLUSH_BYTES)
-		flush_text(export, false);
+		flush_text(export);
 	if (export->rows % PROGRESS_ROWS == 0)
 	{
 		pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, export->rows);
@@ -629,18 +639,30 @@ export_nothing(DestReceiver *self)
 static void
 open_file(StediExport *export)
 {
-	bool		gzip = export->compression == STEDI_COMPRESSION_GZIP;
+	const char *suffix = "";
 	StediPutOptions options = {0};
 	StediStatus status = {0};
 
-	options.content_type = gzip ? "application/gzip" :
-		export->format == STEDI_FORMAT_CSV ? "text/csv" : "application/x-ndjson";
+	options.content_type = export->format == STEDI_FORMAT_CSV ? "text/csv" : "application/x-ndjson";
+	if (export->compression == STEDI_COMPRESSION_GZIP)
+	{
+		options.content_type = "application/gzip";
+		suffix = ".gz";
+	}
+	else if (export->compression == STEDI_COMPRESSION_ZSTD)
+	{
+		options.content_type = "application/zstd";
+		suffix = ".zst";
+	}
 	memset(&export->file, 0, sizeof(export->file));
 	export->file.name = psprintf("part-%05d-%s.%s%s", list_length(export->files), export->run_id,
-								 format_name(export), gzip ? ".gz" : "");
-	export->encoder = stedi_encoder_new(export->compression, GZIP_LEVEL);
-	if (export->encoder == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+								 format_name(export), suffix);
+	if (export->compression != STEDI_COMPRESSION_NONE)
+	{
+		export->encoder = stedi_encoder_new(export->compression, write_encoded, export);
+		if (export->encoder == NULL)
+			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	}
 	export->put = start_put(export, export->file.name, &options, &status);
 	if (export->put == NULL)
 		stedi_lake_fail(export->lake, &status);
@@ -659,28 +681,50 @@ start_put(StediExport *export, const char *name, const StediPutOptions *options,
 	return put;
 }
 
-/* Hand the text to the encoder, and what that gives to the store. */
-static void
-flush_text(StediExport *export, bool last)
+/* What the store is given; called by the encoder, or in its place. */
+static bool
+write_encoded(void *arg, const void *data, size_t length, StediStatus *status)
 {
-	size_t		done = 0;
+	StediExport *export = arg;
+
+	export->file.bytes += length;
+	return stedi_put_write(export->put, data, length, status);
+}
+
+/*
+ * Do the text and length bytes more fit into the file?  What is not compressed
+ * yet counts as it is; when that decides, it is compressed.
+ */
+static bool
+has_room(StediExport *export, int length)
+{
+	int64		pending = export->text.len + length;
 	StediStatus status = {0};
 
-	for (;;)
-	{
-		size_t		used = export->text.len - done;
-		size_t		produced = FLUSH_BYTES;
+	if (export->encoder != NULL)
+		pending += stedi_encoder_pending(export->encoder);
+	if (export->file.bytes + pending <= export->max_file_size)
+		return true;
+	if (length == 0 || export->encoder == NULL || pending < FLUSH_BYTES)
+		return false;
+	flush_text(export);
+	if (!stedi_encoder_sync(export->encoder, &status))
+		stedi_lake_fail(export->lake, &status);
+	return export->file.bytes + length <= export->max_file_size;
+}
 
-		if (!stedi_encoder_run(export->encoder, export->text.data + done, &used, last,
-							   export->encoded, &produced, &status))
-			stedi_report(&status);
-		done += used;
-		if (produced > 0 && !stedi_put_write(export->put, export->encoded, produced, &status))
-			stedi_lake_fail(export->lake, &status);
-		export->file.bytes += produced;
-		if (produced == 0 && (done == (size_t) export->text.len))
-			break;
-	}
+static void
+flush_text(StediExport *export)
+{
+	StediStatus status = {0};
+	bool		done;
+
+	if (export->encoder != NULL)
+		done = stedi_encoder_write(export->encoder, export->text.data, export->text.len, &status);
+	else
+		done = write_encoded(export, export->text.data, export->text.len, &status);
+	if (!done)
+		stedi_lake_fail(export->lake, &status);
 	resetStringInfo(&export->text);
 	stedi_lake_check(export->lake);
 }
@@ -693,8 +737,9 @@ close_file(StediExport *export)
 	ExportFile *file = palloc(sizeof(ExportFile));
 	char	   *etag;
 
-	flush_text(export, true);
-	if (!stedi_put_commit(export->put, &etag, &status))
+	flush_text(export);
+	if ((export->encoder != NULL && !stedi_encoder_finish(export->encoder, &status)) ||
+		!stedi_put_commit(export->put, &etag, &status))
 		stedi_lake_fail(export->lake, &status);
 	stedi_put_close(export->put);
 	export->put = NULL;

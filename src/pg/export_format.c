@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
 #include <math.h>
 
 #include "catalog/pg_type.h"
@@ -23,44 +22,55 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "core/json_scan.h"
+
 #include "pg/export_format.h"
 
 #define US_PER_MS 1000
+#define MAX_FIXED_WIDTH 48		/* the longest: a time stamp in ISO 8601, quoted */
 
-typedef struct FormatColumn FormatColumn;
-typedef void (*FormatValue) (FormatColumn *column, Datum value, StringInfo out);
+typedef enum FormatKind
+{
+	FORMAT_INT2,
+	FORMAT_INT4,
+	FORMAT_INT8,
+	FORMAT_FLOAT8,
+	FORMAT_BOOL,
+	FORMAT_EPOCH_MS,
+	FORMAT_ISO8601,
+	FORMAT_LAST_FIXED = FORMAT_ISO8601, /* up to here no longer than MAX_FIXED_WIDTH */
+	FORMAT_TEXT,				/* text and its like: as stored */
+	FORMAT_JSON,				/* the output function writes JSON */
+	FORMAT_TO_JSON,				/* to_json() does */
+	FORMAT_OUTPUT				/* the output function writes text */
+} FormatKind;
 
-struct FormatColumn
+typedef struct FormatColumn
 {
 	const char *name;			/* as in the files; NULL: dropped */
-	const char *prefix;			/* NDJSON: {"name": or ,"name": */
-	FormatValue format;
-	bool		bare;			/* needs no quotes in JSON */
+	const char *prefix;			/* NDJSON: {"name": or ,"name":; CSV: a comma or nothing */
+	int			prefix_length;
+	FormatKind	kind;
 	FmgrInfo	output;
-};
+} FormatColumn;
 
 struct StediFormatter
 {
 	StediFormat format;
 	int			n_columns;
 	FormatColumn *columns;
-	StringInfoData scratch;
+	int			fixed_width;	/* a row has no more but for its FORMAT_TEXT and beyond */
 };
 
 static void init_column(FormatColumn *column, Form_pg_attribute attribute, bool camel, bool epoch_ms);
 static char *camel_case(const char *name);
-static void format_int(FormatColumn *column, Datum value, StringInfo out);
-static void format_bigint(FormatColumn *column, Datum value, StringInfo out);
-static void format_smallint(FormatColumn *column, Datum value, StringInfo out);
-static void format_float(FormatColumn *column, Datum value, StringInfo out);
-static void format_bool(FormatColumn *column, Datum value, StringInfo out);
-static void format_epoch_ms(FormatColumn *column, Datum value, StringInfo out);
-static void format_iso(FormatColumn *column, Datum value, StringInfo out);
-static void format_to_json(FormatColumn *column, Datum value, StringInfo out);
+static char *put_fixed(FormatKind kind, Datum value, bool json, char *p);
+static char *put_float(double value, bool json, char *p);
+static char *put_epoch_ms(TimestampTz value, bool json, char *p);
+static char *put_word(const char *word, bool quoted, char *p);
+static void put_variable(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out);
+static void append_json_string(StringInfo out, const char *text, int length);
 static void append_json(StringInfo out, char *json);
-static void format_output(FormatColumn *column, Datum value, StringInfo out);
-static void put_json(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out);
-static void put_csv(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out);
 static void append_csv_field(StringInfo out, const char *text, int length);
 
 StediFormatter *
@@ -72,7 +82,6 @@ stedi_formatter_create(TupleDesc desc, StediFormat format, bool camel, bool epoc
 	formatter->format = format;
 	formatter->n_columns = desc->natts;
 	formatter->columns = palloc0(sizeof(FormatColumn) * Max(desc->natts, 1));
-	initStringInfo(&formatter->scratch);
 
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -92,12 +101,20 @@ stedi_formatter_create(TupleDesc desc, StediFormat format, bool camel, bool epoc
 		}
 
 		initStringInfo(&prefix);
-		appendStringInfoChar(&prefix, first ? '{' : ',');
-		escape_json(&prefix, column->name);
-		appendStringInfoChar(&prefix, ':');
+		if (format == STEDI_FORMAT_NDJSON)
+		{
+			appendStringInfoChar(&prefix, first ? '{' : ',');
+			escape_json(&prefix, column->name);
+			appendStringInfoChar(&prefix, ':');
+		}
+		else if (!first)
+			appendStringInfoChar(&prefix, ',');
 		column->prefix = prefix.data;
+		column->prefix_length = prefix.len;
+		formatter->fixed_width += prefix.len + MAX_FIXED_WIDTH;
 		first = false;
 	}
+	formatter->fixed_width += sizeof("{}\n");
 	return formatter;
 }
 
@@ -113,37 +130,36 @@ init_column(FormatColumn *column, Form_pg_attribute attribute, bool camel, bool 
 	column->name = camel ? camel_case(NameStr(attribute->attname)) : pstrdup(NameStr(attribute->attname));
 	getTypeOutputInfo(attribute->atttypid, &output, &is_varlena);
 	fmgr_info(output, &column->output);
-	column->format = format_output;
+	column->kind = FORMAT_OUTPUT;
 
 	switch (type)
 	{
 		case INT2OID:
-			column->format = format_smallint;
-			column->bare = true;
+			column->kind = FORMAT_INT2;
 			return;
 		case INT4OID:
-			column->format = format_int;
-			column->bare = true;
+			column->kind = FORMAT_INT4;
 			return;
 		case INT8OID:
-			column->format = format_bigint;
-			column->bare = true;
+			column->kind = FORMAT_INT8;
 			return;
 		case FLOAT8OID:
-			column->format = format_float;
-			column->bare = true;	/* unless NaN or infinite */
+			column->kind = FORMAT_FLOAT8;
 			return;
 		case BOOLOID:
-			column->format = format_bool;
-			column->bare = true;
+			column->kind = FORMAT_BOOL;
 			return;
 		case TIMESTAMPTZOID:
-			column->format = epoch_ms ? format_epoch_ms : format_iso;
-			column->bare = epoch_ms;	/* unless infinite */
+			column->kind = epoch_ms ? FORMAT_EPOCH_MS : FORMAT_ISO8601;
+			return;
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+			column->kind = FORMAT_TEXT;
 			return;
 		case JSONOID:
 		case JSONBOID:
-			column->bare = true;
+			column->kind = FORMAT_JSON;
 			return;
 	}
 
@@ -157,8 +173,7 @@ init_column(FormatColumn *column, Form_pg_attribute attribute, bool camel, bool 
 																		  attribute->attcollation)),
 												 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
 						   &column->output);
-		column->format = format_to_json;
-		column->bare = true;
+		column->kind = FORMAT_TO_JSON;
 	}
 }
 
@@ -188,20 +203,16 @@ stedi_formatter_name(const StediFormatter *formatter, int column)
 void
 stedi_format_header(StediFormatter *formatter, StringInfo out)
 {
-	bool		first = true;
-
 	if (formatter->format != STEDI_FORMAT_CSV)
 		return;
 	for (int i = 0; i < formatter->n_columns; i++)
 	{
-		const char *name = formatter->columns[i].name;
+		const FormatColumn *column = &formatter->columns[i];
 
-		if (name == NULL)
+		if (column->name == NULL)
 			continue;
-		if (!first)
-			appendStringInfoChar(out, ',');
-		append_csv_field(out, name, strlen(name));
-		first = false;
+		appendBinaryStringInfo(out, column->prefix, column->prefix_length);
+		append_csv_field(out, column->name, strlen(column->name));
 	}
 	appendStringInfoChar(out, '\n');
 }
@@ -209,162 +220,174 @@ stedi_format_header(StediFormatter *formatter, StringInfo out)
 void
 stedi_format_row(StediFormatter *formatter, TupleTableSlot *slot, StringInfo out)
 {
-	bool		csv = formatter->format == STEDI_FORMAT_CSV;
-	bool		first = true;
+	bool		json = formatter->format == STEDI_FORMAT_NDJSON;
+	bool		empty = true;
+	char	   *p;
 
 	slot_getallattrs(slot);
+	/* From here to the next column of variable width there is room. */
+	enlargeStringInfo(out, formatter->fixed_width);
+	p = out->data + out->len;
 	for (int i = 0; i < formatter->n_columns; i++)
 	{
 		FormatColumn *column = &formatter->columns[i];
 
 		if (column->name == NULL)
 			continue;
-		if (csv && !first)
-			appendStringInfoChar(out, ',');
-		if (!csv)
-			appendStringInfoString(out, column->prefix);
-		if (!slot->tts_isnull[i])
+		empty = false;
+		memcpy(p, column->prefix, column->prefix_length);
+		p += column->prefix_length;
+		if (slot->tts_isnull[i])
 		{
-			if (csv)
-				put_csv(formatter, column, slot->tts_values[i], out);
-			else
-				put_json(formatter, column, slot->tts_values[i], out);
+			if (json)
+				p = put_word("null", false, p);
 		}
-		else if (!csv)
-			appendBinaryStringInfo(out, "null", 4);
-		first = false;
+		else if (column->kind <= FORMAT_LAST_FIXED)
+			p = put_fixed(column->kind, slot->tts_values[i], json, p);
+		else
+		{
+			out->len = p - out->data;
+			put_variable(formatter, column, slot->tts_values[i], out);
+			enlargeStringInfo(out, formatter->fixed_width);
+			p = out->data + out->len;
+		}
 	}
-	if (csv)
-		appendStringInfoChar(out, '\n');
-	else
-		appendStringInfoString(out, first ? "{}\n" : "}\n");
+	if (json)
+		p = put_word(empty ? "{}" : "}", false, p);
+	*p++ = '\n';
+	*p = '\0';
+	out->len = p - out->data;
 }
 
-static void
-put_json(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out)
-{
-	int			start = out->len;
-
-	if (!column->bare)
-	{
-		resetStringInfo(&formatter->scratch);
-		column->format(column, value, &formatter->scratch);
-		escape_json(out, formatter->scratch.data);
-		return;
-	}
-
-	column->format(column, value, out);
-	/* NaN, Infinity, -Infinity and infinity are no JSON. */
-	if ((column->format == format_float || column->format == format_epoch_ms) &&
-		isalpha((unsigned char) out->data[out->len - 1]))
-	{
-		char	   *word = pstrdup(out->data + start);
-
-		out->len = start;
-		appendStringInfo(out, "\"%s\"", word);
-	}
-}
-
-static void
-put_csv(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out)
-{
-	resetStringInfo(&formatter->scratch);
-	column->format(column, value, &formatter->scratch);
-	append_csv_field(out, formatter->scratch.data, formatter->scratch.len);
-}
-
-/* Quoted where RFC 4180 wants it, and when empty, to tell it from NULL. */
-static void
-append_csv_field(StringInfo out, const char *text, int length)
-{
-	if (length > 0 && strcspn(text, ",\"\r\n") == (size_t) length &&
-		text[0] != ' ' && text[length - 1] != ' ')
-	{
-		appendBinaryStringInfo(out, text, length);
-		return;
-	}
-	appendStringInfoChar(out, '"');
-	for (int i = 0; i < length; i++)
-	{
-		if (text[i] == '"')
-			appendStringInfoChar(out, '"');
-		appendStringInfoChar(out, text[i]);
-	}
-	appendStringInfoChar(out, '"');
-}
-
-static void
-format_smallint(FormatColumn *column, Datum value, StringInfo out)
-{
-	enlargeStringInfo(out, 8);
-	out->len += pg_itoa(DatumGetInt16(value), out->data + out->len);
-}
-
-static void
-format_int(FormatColumn *column, Datum value, StringInfo out)
-{
-	enlargeStringInfo(out, 12);
-	out->len += pg_ltoa(DatumGetInt32(value), out->data + out->len);
-}
-
-static void
-format_bigint(FormatColumn *column, Datum value, StringInfo out)
-{
-	enlargeStringInfo(out, MAXINT8LEN + 1);
-	out->len += pg_lltoa(DatumGetInt64(value), out->data + out->len);
-}
-
-/* The shortest text that reads back as the same number. */
-static void
-format_float(FormatColumn *column, Datum value, StringInfo out)
-{
-	enlargeStringInfo(out, DOUBLE_SHORTEST_DECIMAL_LEN);
-	out->len += double_to_shortest_decimal_buf(DatumGetFloat8(value), out->data + out->len);
-}
-
-static void
-format_bool(FormatColumn *column, Datum value, StringInfo out)
-{
-	appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
-}
-
-static void
-format_epoch_ms(FormatColumn *column, Datum value, StringInfo out)
-{
-	TimestampTz timestamp = DatumGetTimestampTz(value);
-	int64		micros;
-
-	if (TIMESTAMP_NOT_FINITE(timestamp))
-	{
-		appendStringInfoString(out, TIMESTAMP_IS_NOBEGIN(timestamp) ? "-infinity" : "infinity");
-		return;
-	}
-
-	micros = timestamp + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	if (micros < 0)
-	{
-		appendStringInfoChar(out, '-');
-		micros = -micros;
-	}
-	enlargeStringInfo(out, MAXINT8LEN + 1);
-	out->len += pg_lltoa(micros / US_PER_MS, out->data + out->len);
-	if (micros % US_PER_MS != 0)
-		appendStringInfo(out, ".%03d", (int) (micros % US_PER_MS));
-}
-
-static void
-format_iso(FormatColumn *column, Datum value, StringInfo out)
+/* Writes at p, at most MAX_FIXED_WIDTH bytes, and returns the end. */
+static char *
+put_fixed(FormatKind kind, Datum value, bool json, char *p)
 {
 	char		text[MAXDATELEN + 1];
 
-	JsonEncodeDateTime(text, value, TIMESTAMPTZOID, NULL);
-	appendStringInfoString(out, text);
+	switch (kind)
+	{
+		case FORMAT_INT2:
+			return p + pg_itoa(DatumGetInt16(value), p);
+		case FORMAT_INT4:
+			return p + pg_ltoa(DatumGetInt32(value), p);
+		case FORMAT_INT8:
+			return p + pg_lltoa(DatumGetInt64(value), p);
+		case FORMAT_FLOAT8:
+			return put_float(DatumGetFloat8(value), json, p);
+		case FORMAT_BOOL:
+			return put_word(DatumGetBool(value) ? "true" : "false", false, p);
+		case FORMAT_EPOCH_MS:
+			return put_epoch_ms(DatumGetTimestampTz(value), json, p);
+		default:
+			JsonEncodeDateTime(text, value, TIMESTAMPTZOID, NULL);
+			return put_word(text, json, p);
+	}
+}
+
+/*
+ * The shortest text that reads back as the same number.  For small integers,
+ * which accelerometers send, that is known without looking for it; minus zero is
+ * none of them.
+ */
+static char *
+put_float(double value, bool json, char *p)
+{
+	if (value >= -1e6 && value <= 1e6 && value == (double) (int32) value &&
+		(value != 0 || !signbit(value)))
+		return p + pg_ltoa((int32) value, p);
+	if (isfinite(value))
+		return p + double_to_shortest_decimal_buf(value, p);
+	/* no JSON, so a string */
+	return put_word(isnan(value) ? "NaN" : value < 0 ? "-Infinity" : "Infinity", json, p);
+}
+
+static char *
+put_epoch_ms(TimestampTz value, bool json, char *p)
+{
+	int64		micros;
+
+	if (TIMESTAMP_NOT_FINITE(value))
+		return put_word(TIMESTAMP_IS_NOBEGIN(value) ? "-infinity" : "infinity", json, p);
+
+	micros = value + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	if (micros < 0)
+	{
+		*p++ = '-';
+		micros = -micros;
+	}
+	p += pg_lltoa(micros / US_PER_MS, p);
+	if (micros % US_PER_MS != 0)
+		p += sprintf(p, ".%03d", (int) (micros % US_PER_MS));
+	return p;
+}
+
+static char *
+put_word(const char *word, bool quoted, char *p)
+{
+	size_t		length = strlen(word);
+
+	if (quoted)
+		*p++ = '"';
+	memcpy(p, word, length);
+	p += length;
+	if (quoted)
+		*p++ = '"';
+	return p;
 }
 
 static void
-format_to_json(FormatColumn *column, Datum value, StringInfo out)
+put_variable(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out)
 {
-	append_json(out, text_to_cstring(DatumGetTextPP(FunctionCall1(&column->output, value))));
+	bool		json = formatter->format == STEDI_FORMAT_NDJSON;
+	const char *text;
+	int			length;
+
+	if (column->kind == FORMAT_TEXT || column->kind == FORMAT_TO_JSON)
+	{
+		struct varlena *stored = PG_DETOAST_DATUM_PACKED(column->kind == FORMAT_TEXT ? value :
+														 FunctionCall1(&column->output, value));
+
+		text = VARDATA_ANY(stored);
+		length = VARSIZE_ANY_EXHDR(stored);
+	}
+	else
+	{
+		text = OutputFunctionCall(&column->output, value);
+		length = strlen(text);
+	}
+
+	if (!json)
+		append_csv_field(out, text, length);
+	else if (column->kind == FORMAT_TEXT || column->kind == FORMAT_OUTPUT)
+		append_json_string(out, text, length);
+	else
+		append_json(out, pnstrdup(text, length));
+}
+
+/* Copied with its quotes, unless the scanner then finds something to escape. */
+static void
+append_json_string(StringInfo out, const char *text, int length)
+{
+	char	   *start;
+	const char *stop;
+
+	enlargeStringInfo(out, length + 2 + STEDI_JSON_PADDING);
+	start = out->data + out->len;
+	start[0] = '"';
+	memcpy(start + 1, text, length);
+	start[length + 1] = '"';
+	for (stop = start + 1;; stop++)
+	{
+		stop = stedi_json_scan_plain(stop);
+		if ((unsigned char) *stop < 0x80)
+			break;
+	}
+	if (stop == start + length + 1)
+		out->len += length + 2;
+	else
+		escape_json(out, pnstrdup(text, length));
+	out->data[out->len] = '\0';
 }
 
 /* Line feeds between the tokens of a json value would break NDJSON. */
@@ -379,14 +402,25 @@ append_json(StringInfo out, char *json)
 	appendStringInfoString(out, json);
 }
 
-/* Also json and jsonb. */
+/* Quoted where RFC 4180 wants it, and when empty, to tell it from NULL. */
 static void
-format_output(FormatColumn *column, Datum value, StringInfo out)
+append_csv_field(StringInfo out, const char *text, int length)
 {
-	char	   *text = OutputFunctionCall(&column->output, value);
+	bool		plain = length > 0 && text[0] != ' ' && text[length - 1] != ' ';
 
-	if (column->bare)
-		append_json(out, text);
-	else
-		appendStringInfoString(out, text);
+	for (int i = 0; plain && i < length; i++)
+		plain = text[i] != ',' && text[i] != '"' && text[i] != '\r' && text[i] != '\n';
+	if (plain)
+	{
+		appendBinaryStringInfo(out, text, length);
+		return;
+	}
+	appendStringInfoChar(out, '"');
+	for (int i = 0; i < length; i++)
+	{
+		if (text[i] == '"')
+			appendStringInfoChar(out, '"');
+		appendStringInfoChar(out, text[i]);
+	}
+	appendStringInfoChar(out, '"');
 }

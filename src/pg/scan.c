@@ -185,13 +185,13 @@ stedi_compression_option(const char *value, bool reading)
 		return STEDI_COMPRESSION_NONE;
 	if (pg_strcasecmp(value, "gzip") == 0)
 		return STEDI_COMPRESSION_GZIP;
+	if (pg_strcasecmp(value, "zstd") == 0)
+		return STEDI_COMPRESSION_ZSTD;
 	if (reading && pg_strcasecmp(value, "auto") == 0)
 		return STEDI_COMPRESSION_AUTO;
-	if (reading && pg_strcasecmp(value, "zstd") == 0)
-		return STEDI_COMPRESSION_ZSTD;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown compression \"%s\"", value),
-			 errhint("Valid values are %s.", reading ? "auto, none, gzip and zstd" : "none and gzip")));
+			 errhint("Valid values are %snone, gzip and zstd.", reading ? "auto, " : "")));
 	pg_unreachable();
 }

@@ -26,14 +26,14 @@ CREATE TABLE stedi.export_target (
 	source regclass PRIMARY KEY,
 	uri text NOT NULL,
 	format text NOT NULL DEFAULT 'ndjson' CHECK (format IN ('ndjson', 'csv')),
-	compression text NOT NULL DEFAULT 'none' CHECK (compression IN ('none', 'gzip')),
+	compression text NOT NULL DEFAULT 'none' CHECK (compression IN ('none', 'gzip', 'zstd')),
 	max_file_size text
 );
 COMMENT ON TABLE stedi.export_target IS 'what run() exports, and where to';
 COMMENT ON COLUMN stedi.export_target.source IS 'table or view that is exported';
 COMMENT ON COLUMN stedi.export_target.uri IS 's3:// or file:/// prefix that the files are written under';
 COMMENT ON COLUMN stedi.export_target.format IS 'ndjson or csv';
-COMMENT ON COLUMN stedi.export_target.compression IS 'none or gzip';
+COMMENT ON COLUMN stedi.export_target.compression IS 'none, gzip or zstd';
 COMMENT ON COLUMN stedi.export_target.max_file_size IS 'a new file is begun past this size, such as 128MB';
 SELECT pg_catalog.pg_extension_config_dump('stedi.export_target', '');
 
