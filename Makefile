@@ -6,7 +6,7 @@
 #   make demo LAKE=s3             the same against a local S3 server
 #   make demo-shell               psql on what the last demo left
 #   make test                     every test; ends with "N passed, N failed"
-#   make test SUITES=unit         some: unit regress isolation property tap
+#   make test SUITES=unit         some: unit regress isolation property tap tap-swift
 #   make analyze                  clang's static analyzer
 #   make fuzz                     the fuzzers, FUZZ_SECONDS=60 each
 #   make bench-reader FILE=F      throughput of the JSON reader

@@ -13,13 +13,15 @@ use File::Basename qw(basename);
 use File::Temp qw(tempdir);
 use TAP::Harness;
 
-my @all_suites = qw(unit regress isolation property tap);
+my @all_suites = qw(unit regress isolation property tap tap-swift);
 my %suites = (
 	unit => \&unit_suite,
 	regress => \&regress_suite,
 	isolation => \&isolation_suite,
 	property => \&property_suite,
-	tap => \&tap_suite);
+	tap => sub { return tap_suite('tap', 'radosgw') },
+	'tap-swift' => sub { return tap_suite('tap-swift', 'swift') });
+my @s3_servers = qw(radosgw swift);
 
 my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
 chomp(my $bindir = `$pg_config --bindir`);
@@ -145,13 +147,14 @@ sub cluster
 
 sub s3_server
 {
-	my $dir = "$work/s3";
-	if (!$started{s3})
+	my ($program) = @_;
+	my $dir = "$work/$program";
+	if (!$started{$program})
 	{
 		mkdir $dir;
 		system('chown', '--reference', "$work/test", $dir) if @as_user;
-		$started{s3} = $dir;
-		system(@as_user, "$work/test/s3/radosgw", 'start', $dir) == 0 or die "could not start the S3 server\n";
+		$started{$program} = $dir;
+		system(@as_user, "$work/test/s3/$program", 'start', $dir) == 0 or die "could not start the S3 server\n";
 	}
 	open(my $fh, '<', "$dir/env") or die "$dir/env: $!\n";
 	my %env = map { /^(\w+)=(.*)$/ ? ($1 => $2) : () } <$fh>;
@@ -162,7 +165,10 @@ sub s3_server
 sub stop_all
 {
 	system("$work/test/cluster", 'stop', delete $started{cluster}) if $started{cluster};
-	system(@as_user, "$work/test/s3/radosgw", 'stop', delete $started{s3}) if $started{s3};
+	foreach my $program (grep { $started{$_} } @s3_servers)
+	{
+		system(@as_user, "$work/test/s3/$program", 'stop', delete $started{$program});
+	}
 	return;
 }
 
@@ -218,14 +224,18 @@ sub property_suite
 	return run_tap('property', [ in_work('/usr/bin/python3') ], "$work/test/property/zones.py");
 }
 
+# Every file needs an S3 server; each suite has its own.
 sub tap_suite
 {
+	my ($suite, $s3_program) = @_;
+	my $dir = "$work/tmp/$suite";
+	system(@as_user, 'mkdir', '-p', $dir);
 	local %ENV = (
-		%ENV, s3_server(),
+		%ENV, s3_server($s3_program),
 		PG_REGRESS => "$pgtest/regress/pg_regress",
-		TESTDIR => "$work/tmp", TESTLOGDIR => "$work/tmp/log", TESTDATADIR => "$work/tmp/data",
+		TESTDIR => $dir, TESTLOGDIR => "$dir/log", TESTDATADIR => "$dir/data",
 		STEDI_TEST_DIR => "$work/test",
 		PGPORT => 65432);
-	return run_tap('tap', [ in_work('perl', "-I$pgtest/perl", "-I$work/test/t/lib") ],
+	return run_tap($suite, [ in_work('perl', "-I$pgtest/perl", "-I$work/test/t/lib") ],
 		sort glob "$work/test/t/*.pl");
 }

@@ -652,7 +652,8 @@ set_reply_failure(S3Request *request)
 			stedi_status_set(status, kind, "could not %s %s", request->action, what);
 			if (strcmp(code, "InvalidObjectState") == 0)
 				stedi_status_hint(status, "The object is archived and must be restored first.");
-			else if (request->transfer.status == 301 || request->transfer.status == 307)
+			else if (request->transfer.status == 301 || request->transfer.status == 307 ||
+					 (request->transfer.status == 400 && code[0] == '\0'))
 				stedi_status_hint(status, "Check the server options \"region\" and \"endpoint\".");
 			break;
 	}
@@ -681,7 +682,7 @@ set_credentials(S3Request *request)
 	else if (strcmp(code, "RequestTimeTooSkewed") == 0)
 		stedi_status_hint(status, "Set the clock of this machine.");
 	else if (strcmp(code, "SignatureDoesNotMatch") == 0)
-		stedi_status_hint(status, "Check the secret_access_key, and the server option \"region\".");
+		stedi_status_hint(status, "Check the access_key_id, the secret_access_key and the server option \"region\".");
 	else
 		stedi_status_hint(status, "Check the access_key_id and the server option \"endpoint\".");
 }

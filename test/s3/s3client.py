@@ -3,7 +3,7 @@
 
 It shares no code with stedi, so that an object written by one and read by
 the other says something.  Endpoint and credentials come from the variables
-that `radosgw start` writes to its env file:
+that test/s3/radosgw and test/s3/swift write to their env file:
 
     STEDI_S3_ENDPOINT  STEDI_S3_REGION  STEDI_S3_CA_FILE (for https)
     STEDI_S3_ACCESS_KEY_ID  STEDI_S3_SECRET_ACCESS_KEY  STEDI_S3_SESSION_TOKEN

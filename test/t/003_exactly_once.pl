@@ -40,7 +40,7 @@ is(one(q{SELECT string_agg(object_id::text, ' ' ORDER BY uri COLLATE "C") = stri
 
 # Two sessions at once; the first is held up half-way.
 one('TRUNCATE stedi.accelerometer_landing; TRUNCATE stedi.object CASCADE');
-lake_endpoint($node, $proxy->endpoint);
+lake_option($node, 'endpoint', $proxy->endpoint);
 my @sessions = map { session($node) } 1 .. 2;
 $proxy->rule(method => 'GET', target => 'accelerometer-.*[.]json', skip => 3, action => 'stall', at => 'request');
 start_query($sessions[0], $ingest);

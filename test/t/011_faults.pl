@@ -137,13 +137,31 @@ sub seconds
 	return $hour * 3600 + $minute * 60 + $second + ($hour == 0 ? 86400 : 0);
 }
 
-# A bucket that lives in another region.
-my @moved = StediProxy::error_reply(301, 'PermanentRedirect', headers => { 'x-amz-bucket-region' => 'eu-test-7' });
+# A bucket that lives in another region than the server option says.
+my @regions = ('eu-test-7', $ENV{STEDI_S3_REGION});
+lake_option($node, 'region', $regions[0]);
+my @moved = StediProxy::error_reply(301, 'PermanentRedirect', headers => { 'x-amz-bucket-region' => $regions[1] });
 @requests = survives('LIST: another region', $read, { %list, @moved });
-is_deeply([ map { $_->{region} } @requests ], [ $ENV{STEDI_S3_REGION}, 'eu-test-7' ], 'it is signed again for that region');
+is_deeply([ map { $_->{region} } @requests ], \@regions, 'it is signed again for that region');
 $proxy->rule(%list, @moved);
 one($read);
-is_deeply([ map { $_->{region} } $proxy->requests(qr/GET/, qr/one[.]json/) ], ['eu-test-7'], 'and later requests at once');
+is_deeply([ map { $_->{region} } $proxy->requests(qr/GET/, qr/one[.]json/) ], [ $regions[1] ], 'and later requests at once');
+$proxy->clear;
+
+# The same without a fault, by a server that checks.
+my $checks = server_has('region');
+is(one($read), $good, 'LIST: a region that the server ' . ($checks ? 'refuses' : 'does not check'));
+is_deeply([ map { $_->{region} } $proxy->requests(qr/GET/, qr/list-type=2/) ], [ @regions[ 0 .. $checks ] ],
+	$checks ? 'it is signed again for the one in the reply' : 'it is signed once');
+if ($checks)
+{
+	is_error($node, $exact, '08P01', 'HEAD: a reply that cannot name the region', detail => qr/status 400/, hint => qr/region/);
+}
+else
+{
+	is(one($exact), $good, 'HEAD: a region that the server does not check');
+}
+lake_option($node, 'region', $regions[1]);
 is(fails('a region that is nonsense', $read,
 		{ %list, StediProxy::error_reply(301, 'PermanentRedirect', headers => { 'x-amz-bucket-region' => 'evil.example/' }) }, '08P01'),
 	1, 'a region that is nonsense is not believed');

@@ -64,6 +64,13 @@ denied_with_secrets(int fd, const Request *request)
 }
 
 static bool
+wrong_signature(int fd, const Request *request)
+{
+	(void) request;
+	return reply_error(fd, "403 Forbidden", "", "SignatureDoesNotMatch");
+}
+
+static bool
 expired(int fd, const Request *request)
 {
 	(void) request;
@@ -173,6 +180,10 @@ test_errors(void)
 	   "a secret that the server repeats is not passed on");
 	end(store);
 
+	store = begin(wrong_signature);
+	ok(list_all(store, "", &status) == -STEDI_CREDENTIALS && strstr(status.hint, "access_key_id") != NULL,
+	   "a signature may be wrong because the server does not know the key id");
+	end(store);
 	store = begin(expired);
 	is_int(list_all(store, "", &status), -STEDI_CREDENTIALS, "ExpiredToken is STEDI_CREDENTIALS");
 	end(store);
@@ -332,6 +343,8 @@ other_region_in_body(int fd, const Request *request)
 {
 	if (has(request, "/eu-west-1/s3/aws4_request"))
 		return reply(fd, "200 OK", "", LIST_OF("", LAST_PAGE));
+	if (is_method(request, "HEAD"))
+		return reply(fd, "400 Bad Request", "", "");
 	return reply(fd, "400 Bad Request", "", "<Error><Code>AuthorizationHeaderMalformed</Code>"
 				 "<Message>m</Message><Region>eu-west-1</Region></Error>");
 }
@@ -378,6 +391,10 @@ test_corrections(void)
 	end(store);
 	store = begin_with(other_region_in_body, &config);
 	ok(list_all(store, "", &status) == 0 && requests() == 2, "or from the error document");
+	end(store);
+	store = begin_with(other_region_in_body, &config);
+	ok(!stedi_store_head(store, "x", &object, &status) && status.code == STEDI_PROTOCOL &&
+	   strstr(status.hint, "\"region\"") != NULL, "a HEAD that is refused without a reason hints at the region");
 	end(store);
 	store = begin(never_the_region);
 	ok(list_all(store, "", &status) == -STEDI_PROTOCOL && requests() == 2,

@@ -3,7 +3,8 @@
 # server "lake" reaches the bucket, names that are this test's own, errors taken
 # apart, queries that run while the test goes on.
 #
-# The variables STEDI_S3_* come from the env file that test/s3/radosgw writes.
+# The variables STEDI_S3_* come from the env file that test/s3/radosgw and
+# test/s3/swift write.
 package StediTest;
 
 use strict;
@@ -19,14 +20,14 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-  lake_node lake_endpoint need_s3 bucket key uri literal_uri quote
+  lake_node lake_option need_s3 server_has bucket key uri literal_uri quote
   sql_error is_error session start_query finish_query backend_pid crash
   scratch_dir make_landing reframe remote_fds wait_until
 );
 
 my @variables = map { "STEDI_S3_$_" } qw(
   ENDPOINT DNS_ENDPOINT TLS_ENDPOINT CA_FILE REGION BUCKET ACCESS_KEY_ID
-  SECRET_ACCESS_KEY OTHER_BUCKET OTHER_ACCESS_KEY_ID OTHER_SECRET_ACCESS_KEY
+  SECRET_ACCESS_KEY OTHER_BUCKET OTHER_ACCESS_KEY_ID OTHER_SECRET_ACCESS_KEY FEATURES
 );
 
 # Without a server a test fails: a skipped test proves nothing.
@@ -36,9 +37,16 @@ sub need_s3
 	return unless @missing;
 	fail('an S3 server to test against');
 	diag "not set: @missing";
-	diag 'Start one with test/s3/radosgw and export what its env file says.';
+	diag 'Start one with test/s3/radosgw or test/s3/swift and export what its env file says.';
 	done_testing();
 	exit 1;
+}
+
+# One of the features that test/s3/local_server.py lists.
+sub server_has
+{
+	my ($feature) = @_;
+	return scalar grep { $_ eq $feature } split /,/, $ENV{STEDI_S3_FEATURES};
 }
 
 sub bucket { return $ENV{STEDI_S3_BUCKET} }
@@ -102,11 +110,10 @@ SQL
 	return;
 }
 
-sub lake_endpoint
+sub lake_option
 {
-	my ($node, $endpoint) = @_;
-	$node->safe_psql('postgres',
-		'ALTER SERVER lake OPTIONS (SET endpoint ' . quote($endpoint) . ')');
+	my ($node, $option, $value) = @_;
+	$node->safe_psql('postgres', "ALTER SERVER lake OPTIONS (SET $option " . quote($value) . ')');
 	return;
 }
 
