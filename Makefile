@@ -7,8 +7,9 @@
 #   make demo-shell               psql on what the last demo left
 #   make test                     every test; ends with "N passed, N failed"
 #   make test SUITES=unit         some: unit regress isolation property tap tap-swift
+#                                 fuzz memcheck instructions
 #   make analyze                  clang's static analyzer
-#   make fuzz                     the fuzzers, FUZZ_SECONDS=60 each
+#   make fuzz                     the fuzzers alone, FUZZ_SECONDS=60 each
 #   make bench-reader FILE=F      throughput of the JSON reader
 
 PG_CONFIG ?= pg_config
@@ -56,7 +57,7 @@ PG_CFLAGS = -std=gnu11 $(WARNINGS) -Wno-unused-parameter
 # Bitcode for the JIT would only slow the build: nothing here is inlined.
 override with_llvm = no
 
-EXTRA_CLEAN = stedi--1.0.sql test/output test/unit/build src/*.o src/*/*.o
+EXTRA_CLEAN = stedi--1.0.sql test/output test/unit/build test/fuzz/build src/*.o src/*/*.o
 
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 ifneq ($(wildcard $(PGXS)),)
@@ -103,18 +104,24 @@ analyze:
 	$(ANALYZE) -std=c11 $(CORE_SRCS) $(STORE_SRCS)
 	$(ANALYZE) -std=gnu11 -isystem $(shell $(PG_CONFIG) --includedir-server) $(PG_SRCS)
 
-# Fuzzers of core: clang's libFuzzer, FUZZ_SECONDS each (test/install-deps fuzz).
+# Fuzzers: clang's libFuzzer, with the sanitizers.
 FUZZ_SECONDS = 60
-FUZZERS = $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/*.c)))
+FUZZERS = $(patsubst test/fuzz/%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+FUZZ_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -g -O1 -fno-omit-frame-pointer \
+	-fsanitize=address,undefined -fno-sanitize-recover=all -Isrc
+FUZZ_OBJS = $(patsubst src/%.c,test/fuzz/build/%.o,$(CORE_SRCS) $(STORE_SRCS))
 
-fuzz: $(FUZZERS:%=run-%)
+fuzzers: $(FUZZERS:%=test/fuzz/build/%)
 
-run-%: test/fuzz/%.c $(CORE_SRCS)
-	@mkdir -p test/unit/build/$*-corpus
-	clang -std=c11 -D_GNU_SOURCE $(WARNINGS) -g -O1 -fsanitize=fuzzer,address,undefined -Isrc \
-		-o test/unit/build/$* $^ -lcrypto -lexpat -ldeflate -lzstd -lz
-	test/unit/build/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 \
-		-artifact_prefix=test/unit/build/ test/unit/build/$*-corpus
+$(FUZZ_OBJS): test/fuzz/build/%.o: src/%.c $(wildcard src/core/*.h src/store/*.h)
+	@mkdir -p $(@D)
+	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
+
+test/fuzz/build/fuzz_%: test/fuzz/fuzz_%.c $(FUZZ_OBJS)
+	clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $^ $(SHLIB_LINK)
+
+fuzz:
+	@STEDI_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
 # Throughput of the reader: make bench-reader FILE=accelerometer.json
 bench-reader: test/bench/json_reader_bench.c $(CORE_SRCS)
@@ -139,4 +146,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit analyze fuzz bench-reader test demo demo-shell help
+.PHONY: unit analyze fuzzers fuzz bench-reader test demo demo-shell help

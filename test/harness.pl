@@ -13,14 +13,15 @@ use File::Basename qw(basename);
 use File::Temp qw(tempdir);
 use TAP::Harness;
 
-my @all_suites = qw(unit regress isolation property tap tap-swift);
+my @all_suites = qw(unit regress isolation property tap tap-swift fuzz);
 my %suites = (
 	unit => \&unit_suite,
 	regress => \&regress_suite,
 	isolation => \&isolation_suite,
 	property => \&property_suite,
 	tap => sub { return tap_suite('tap', 'radosgw') },
-	'tap-swift' => sub { return tap_suite('tap-swift', 'swift') });
+	'tap-swift' => sub { return tap_suite('tap-swift', 'swift') },
+	fuzz => \&fuzz_suite);
 my @s3_servers = qw(radosgw swift);
 
 my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
@@ -34,6 +35,7 @@ my @as_user = as_user();
 my ($passed, $failed) = (0, 0);
 my @failures;
 my %started;
+my %children;
 
 $SIG{INT} = $SIG{TERM} = sub { exit 1 };
 
@@ -60,6 +62,7 @@ exit($failed == 0 && $passed > 0 ? 0 : 1);
 END
 {
 	my $status = $?;
+	kill 'TERM', keys %children;
 	stop_all();
 	system('rm', '-rf', $work) unless @failures;
 	$? = $status;
@@ -238,4 +241,55 @@ sub tap_suite
 		PGPORT => 65432);
 	return run_tap($suite, [ in_work('perl', "-I$pgtest/perl", "-I$work/test/t/lib") ],
 		sort glob "$work/test/t/*.pl");
+}
+
+# Each fuzzer for a while, two at a time: what crashed it is kept.
+sub fuzz_suite
+{
+	my $seconds = $ENV{STEDI_FUZZ_SECONDS} // 60;
+	my @fuzzers = makefile_list('FUZZERS');
+	system('make', '-s', '-j2', 'fuzzers') == 0 or return note_result('fuzz', 'build', 0);
+	return note_result('fuzz', 'no fuzzer', 0) unless @fuzzers;
+	while (@fuzzers || %children)
+	{
+		while (@fuzzers && keys %children < 2)
+		{
+			my $name = shift @fuzzers;
+			$children{start_fuzzer($name, $seconds)} = $name;
+		}
+		my $pid = wait;
+		my $name = delete $children{$pid} // next;
+		judge_fuzzer($name, $?);
+	}
+	return;
+}
+
+sub start_fuzzer
+{
+	my ($name, $seconds) = @_;
+	my $dir = "$source/test/fuzz";
+	my $found = "$dir/build/$name.corpus";
+	mkdir $found;
+	my @options = ("-max_total_time=$seconds", '-timeout=20', '-print_final_stats=1', "-artifact_prefix=$dir/build/$name.");
+	push @options, "-dict=$dir/$name.dict" if -e "$dir/$name.dict";
+	my $pid = fork // die "fork: $!\n";
+	return $pid if $pid;
+	open(STDOUT, '>', "$work/$name.log") && open(STDERR, '>&', \*STDOUT) && exec("$dir/build/$name", @options, $found, "$dir/corpus/$name");
+	die "$name: $!\n";
+}
+
+# It has to have run, and found nothing.
+sub judge_fuzzer
+{
+	my ($name, $status) = @_;
+	my $log = do { local (@ARGV, $/) = "$work/$name.log"; <> };
+	my ($inputs) = $log =~ /^stat::number_of_executed_units:\s*(\d+)/m;
+	my $ok = $status == 0 && ($inputs // 0) > 1000;
+	note_result('fuzz', $name, $ok);
+	printf "%-40s %s, %d inputs\n", $name, $ok ? 'passed' : 'failed', $inputs // 0;
+	return if $ok;
+	print $log =~ s/^#\d+\t(?:NEW|REDUCE|pulse).*\n//mgr;
+	my ($input) = $log =~ /Test unit written to (\S+)/;
+	print "again: test/fuzz/build/$name $input\n" if defined $input;
+	return;
 }

@@ -3,12 +3,10 @@
  *		Damaged and hostile compressed data; and that the chunks in which data
  *		comes make no difference.
  *
- * Input: one byte that chooses the compression, two for the sizes of chunks and
- * pieces, then the data.
- *
- * clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
- *	-fno-sanitize-recover=all -Isrc test/fuzz/fuzz_codec.c \
- *	src/core/codec.c src/core/bytes.c src/core/status.c -lz -lzstd
+ * Input: a byte for the compression, two for the sizes of chunks and pieces, two
+ * for a damage, then the data.  The data is decoded as it is, and it is
+ * compressed in two members, which are decoded whole, cut short, and with one
+ * byte changed: checksums must tell.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -78,18 +76,82 @@ take(void *arg, const void *data, size_t length, StediStatus *status)
 	return stedi_bytes_append(arg, data, length);
 }
 
+/* In pieces, and in two members: *first_member is where the second begins. */
 static void
 encode(StediCompression compression, const uint8_t *data, size_t size, size_t piece,
-	   StediBytes *out)
+	   StediBytes *out, size_t *first_member)
 {
 	StediEncoder *encoder = stedi_encoder_new(compression, take, out);
 	StediStatus status;
+	bool		synced = false;
 
 	stedi_bytes_init(out, 0);
+	*first_member = 0;
 	for (size_t at = 0; at < size; at += piece)
+	{
+		if (!synced && at >= size / 2)
+		{
+			require(stedi_encoder_sync(encoder, &status));
+			require(stedi_encoder_pending(encoder) == 0);
+			*first_member = out->length;
+			synced = true;
+		}
 		require(stedi_encoder_write(encoder, data + at, size - at < piece ? size - at : piece, &status));
+	}
 	require(stedi_encoder_finish(encoder, &status));
 	stedi_encoder_free(encoder);
+}
+
+static bool
+is_equal(const StediBytes *bytes, const uint8_t *data, size_t size)
+{
+	return bytes->length == size && (size == 0 || memcmp(bytes->data, data, size) == 0);
+}
+
+static void
+try_damage(StediCompression compression, const StediBytes *packed, size_t first_member,
+		   uint8_t flip, uint8_t where, size_t chunk, size_t piece,
+		   const uint8_t *data, size_t size)
+{
+	size_t		position = packed->length * where / 256;
+	uint8_t    *damaged = malloc(packed->length);
+	StediBytes	out;
+	StediCode	code;
+
+	memcpy(damaged, packed->data, packed->length);
+	if (flip == 0)
+	{
+		code = decode(compression, damaged, position, chunk, piece, &out);
+		if (position == 0 || position == first_member)
+			require(code == STEDI_OK);
+		else
+			require(code == STEDI_CORRUPT);
+	}
+	else
+	{
+		damaged[position] ^= flip;
+		code = decode(compression, damaged, packed->length, chunk, piece, &out);
+		require(out.failed || code != STEDI_OK || is_equal(&out, data, size));
+	}
+	stedi_bytes_free(&out);
+	free(damaged);
+}
+
+static void
+try_round_trip(StediCompression compression, uint8_t flip, uint8_t where,
+			   size_t chunk, size_t piece, const uint8_t *data, size_t size)
+{
+	StediBytes	packed;
+	StediBytes	out;
+	size_t		first_member;
+
+	encode(compression, data, size, piece, &packed, &first_member);
+	require(decode(STEDI_COMPRESSION_AUTO, (const uint8_t *) packed.data, packed.length,
+				   chunk, piece, &out) == STEDI_OK);
+	require(is_equal(&out, data, size));
+	stedi_bytes_free(&out);
+	try_damage(compression, &packed, first_member, flip, where, chunk, piece, data, size);
+	stedi_bytes_free(&packed);
 }
 
 int
@@ -98,21 +160,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	StediCompression compression;
 	StediBytes	one;
 	StediBytes	two;
-	StediBytes	packed;
 	StediCode	code_one;
 	StediCode	code_two;
 	size_t		chunk;
 	size_t		piece;
-	StediCompression written;
+	uint8_t		flip;
+	uint8_t		where;
 
-	if (size < 3)
+	if (size < 5)
 		return 0;
 	compression = (StediCompression) (data[0] % 4);
-	written = data[0] / 4 % 2 == 0 ? STEDI_COMPRESSION_GZIP : STEDI_COMPRESSION_ZSTD;
 	chunk = (size_t) data[1] + 1;
 	piece = (size_t) data[2] + 1;
-	data += 3;
-	size -= 3;
+	flip = data[3];
+	where = data[4];
+	data += 5;
+	size -= 5;
 
 	code_one = decode(compression, data, size, size + 1, 65536, &one);
 	code_two = decode(compression, data, size, chunk, piece, &two);
@@ -121,17 +184,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(code_one == code_two);
 		/* libzstd loses the output of a call that fails */
 		if (code_one == STEDI_OK || compression == STEDI_COMPRESSION_GZIP)
-			require(one.length == two.length &&
-					(one.length == 0 || memcmp(one.data, two.data, one.length) == 0));
+			require(is_equal(&two, (const uint8_t *) one.data, one.length));
 	}
 	stedi_bytes_free(&one);
 	stedi_bytes_free(&two);
 
-	encode(written, data, size, piece, &packed);
-	require(decode(STEDI_COMPRESSION_AUTO, (const uint8_t *) packed.data, packed.length,
-				   chunk, piece, &one) == STEDI_OK);
-	require(one.length == size && (size == 0 || memcmp(one.data, data, size) == 0));
-	stedi_bytes_free(&packed);
-	stedi_bytes_free(&one);
+	try_round_trip(STEDI_COMPRESSION_GZIP, flip, where, chunk, piece, data, size);
+	try_round_trip(STEDI_COMPRESSION_ZSTD, flip, where, chunk, piece, data, size);
 	return 0;
 }

@@ -2,18 +2,21 @@
  * fuzz_json_reader.c
  *		libFuzzer target: the JSON reader on any input.
  *
- * The first byte chooses the options and how the input is cut.  The rest is
- * read twice, whole and in pieces; both must give the same events, events must
- * be in input order and without overlap, and what is in none of them must be a
- * separator.  Whatever number comes out is converted, too.
+ * The first two bytes choose the options, how the input is cut, and whether the
+ * reader's window ends within it.  The rest is read twice, whole and in pieces;
+ * both must give the same events, events must be in input order and without
+ * overlap, and what is in none of them must be a separator.  A record must read
+ * the same by itself as after others, and what is rescued must be a record.
+ * Whatever number comes out is converted, too.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/bytes.h"
-#include "core/json_reader.h"
+#include "core/json_internal.h"
 
-#define N_COLUMNS 3
+#define N_COLUMNS 4
+#define WINDOW_SIZE (256 * 1024)	/* the reader's */
 
 #define MUST(condition) \
 	do { \
@@ -44,6 +47,44 @@ convert(const StediJsonCell *cell)
 		MUST(!cell->is_integer || cell->integer == integer);
 	else
 		MUST(!cell->is_integer);
+}
+
+/* What the parser remembers of other records must make no difference. */
+static void
+read_alone(const StediJsonSchema *schema, const StediJsonReaderOptions *options,
+		   const StediJsonRecord *record)
+{
+	StediJsonParser parser;
+	char	   *text = calloc(1, record->length + STEDI_JSON_PADDING);
+
+	MUST(text != NULL && stedi_json_parser_init(&parser, schema, options->want_rescued));
+	memcpy(text, record->text, record->length);
+	MUST(stedi_json_parse_record(&parser, text) == text + record->length);
+	for (int i = 0; i < N_COLUMNS; i++)
+	{
+		const StediJsonCell *one = &parser.cells[i];
+		const StediJsonCell *other = &record->cells[i];
+
+		MUST(one->type == other->type && one->is_integer == other->is_integer &&
+			 one->integer == other->integer && one->has_nul == other->has_nul &&
+			 one->length == other->length &&
+			 (one->length == 0 || memcmp(one->text, other->text, one->length) == 0));
+	}
+	MUST(parser.rescued.length == record->rescued_length);
+	if (record->rescued_length > 0)
+	{
+		char	   *rescued = calloc(1, record->rescued_length + STEDI_JSON_PADDING);
+
+		MUST(rescued != NULL &&
+			 memcmp(parser.rescued.data, record->rescued, record->rescued_length) == 0);
+		memcpy(rescued, record->rescued, record->rescued_length);
+		MUST(stedi_json_parse_record(&parser, rescued) == rescued + record->rescued_length);
+		for (int i = 0; i < N_COLUMNS; i++)
+			MUST(parser.cells[i].type == STEDI_JSON_MISSING);
+		free(rescued);
+	}
+	stedi_json_parser_free(&parser);
+	free(text);
 }
 
 /* Everything about the events, as bytes. */
@@ -108,6 +149,7 @@ read_all(const StediJsonSchema *schema, const StediJsonReaderOptions *options,
 			continue;
 		}
 		MUST(record.text[0] == '{' && record.text[record.length - 1] == '}');
+		read_alone(schema, options, &record);
 		for (int i = 0; i < N_COLUMNS; i++)
 		{
 			const StediJsonCell *cell = &record.cells[i];
@@ -128,14 +170,17 @@ read_all(const StediJsonSchema *schema, const StediJsonReaderOptions *options,
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const names[] = {"a", "serial_number", "timestamp"};
+	static const char *const names[] = {"a", "serial_number", "timestamp", "registration_date"};
 	StediJsonSchema *schema = stedi_json_schema_new(N_COLUMNS);
 	StediJsonReaderOptions options = {0};
 	StediStatus status;
 	StediBytes	whole;
 	StediBytes	cut;
+	uint8_t    *input;
+	size_t		length;
+	size_t		before;
 
-	if (size == 0)
+	if (size < 2)
 	{
 		stedi_json_schema_free(schema);
 		return 0;
@@ -146,14 +191,29 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	options.want_rescued = (data[0] & 1) != 0;
 	options.max_record_size = (data[0] & 2) != 0 ? 1 + (data[0] >> 2) : 0;
 
+
+	/* a long record, so that the window ends up to 127 bytes into the input */
+	before = data[1] < 0x80 ? 0 : WINDOW_SIZE + 0x80 - data[1];
+	length = before + size - 2;
+	input = malloc(length + 1);
+	MUST(input != NULL);
+	if (before > 0)
+	{
+		memset(input, 'x', before);
+		memcpy(input, "{\"q\":\"", 6);
+		memcpy(input + before - 2, "\"}", 2);
+	}
+	memcpy(input + before, data + 2, size - 2);
+
 	stedi_bytes_init(&whole, 0);
 	stedi_bytes_init(&cut, 0);
-	read_all(schema, &options, data + 1, size - 1, size, &whole);
-	read_all(schema, &options, data + 1, size - 1, 1 + (data[0] >> 4), &cut);
+	read_all(schema, &options, input, length, length + 1, &whole);
+	read_all(schema, &options, input, length, before / 4 + 1 + (data[0] >> 4), &cut);
 	MUST(!whole.failed && whole.length == cut.length);
 	MUST(whole.length == 0 || memcmp(whole.data, cut.data, whole.length) == 0);
 	stedi_bytes_free(&whole);
 	stedi_bytes_free(&cut);
 	stedi_json_schema_free(schema);
+	free(input);
 	return 0;
 }

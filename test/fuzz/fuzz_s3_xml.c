@@ -2,9 +2,8 @@
  * fuzz_s3_xml.c
  *		The XML parsers with whatever a server sends.
  *
- * clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
- *	-fno-sanitize-recover=all -Isrc test/fuzz/fuzz_s3_xml.c \
- *	src/core/s3_xml.c src/core/uri.c src/core/bytes.c src/core/status.c -lexpat
+ * The input is parsed as it is; and its parts, between NULs, are the keys of a
+ * listing that has to give them back.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -71,6 +70,59 @@ try_uploads(const char *xml, size_t length)
 	stedi_upload_page_free(&page);
 }
 
+static void
+append_part(StediBytes *out, const char *element, const char *part, size_t length)
+{
+	stedi_bytes_printf(out, "<%s>", element);
+	stedi_percent_encode(out, part, length, length % 2 == 0);
+	stedi_bytes_printf(out, "</%s>", element);
+}
+
+/* A listing of these keys, percent-encoded as a server does it. */
+static void
+try_keys(const char *data, size_t size)
+{
+	StediBytes	xml;
+	StediListPage page;
+	StediStatus status;
+	const char *end = data + size;
+	bool		valid = true;
+	size_t		n = 0;
+
+	stedi_bytes_init(&xml, 0);
+	stedi_bytes_append_text(&xml, "<ListBucketResult><EncodingType>url</EncodingType>");
+	for (const char *key = data; key < end; key += strnlen(key, (size_t) (end - key)) + 1)
+	{
+		size_t		length = strnlen(key, (size_t) (end - key));
+
+		valid = valid && length > 0 && stedi_utf8_valid(key, length);
+		stedi_bytes_append_text(&xml, "<Contents>");
+		append_part(&xml, "Key", key, length);
+		stedi_bytes_append_text(&xml, "<LastModified>2024-01-01T00:00:00Z</LastModified>"
+								"<ETag>\"e\"</ETag><Size>1</Size></Contents>");
+	}
+	require(stedi_bytes_append_text(&xml, "<IsTruncated>false</IsTruncated></ListBucketResult>"));
+
+	if (stedi_s3_parse_list(xml.data, xml.length, &page, &status))
+	{
+		require(valid);
+		for (const char *key = data; key < end; key += strnlen(key, (size_t) (end - key)) + 1)
+		{
+			size_t		length = strnlen(key, (size_t) (end - key));
+
+			require(n < page.n_objects && strlen(page.objects[n].key) == length &&
+					memcmp(page.objects[n].key, key, length) == 0);
+			require(page.objects[n].size == 1 && strcmp(page.objects[n].etag, "e") == 0);
+			n++;
+		}
+		require(n == page.n_objects);
+		stedi_list_page_free(&page);
+	}
+	else
+		require(!valid);
+	stedi_bytes_free(&xml);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -83,6 +135,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	try_list(xml, size);
 	try_uploads(xml, size);
+	try_keys(xml, size);
 
 	if (stedi_s3_parse_error(xml, size, &error))
 	{

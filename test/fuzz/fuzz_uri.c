@@ -3,10 +3,6 @@
  *		URIs, globs and percent-encoding with whatever a user or a server sends.
  *
  * Input: a URI or pattern, a NUL, a key.
- *
- * clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
- *	-fno-sanitize-recover=all -Isrc test/fuzz/fuzz_uri.c \
- *	src/core/uri.c src/core/bytes.c src/core/status.c
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -50,11 +46,52 @@ try_parse(const char *text, bool literal, const char *key)
 
 	formatted = stedi_uri_format(uri.scheme, uri.bucket, uri.key);
 	require(formatted != NULL && stedi_uri_parse(formatted, literal, &again, &status));
+	require(again.scheme == uri.scheme &&
+			(uri.bucket == NULL ? again.bucket == NULL : strcmp(again.bucket, uri.bucket) == 0));
 	require(strcmp(again.key, uri.key) == 0 && again.is_glob == uri.is_glob &&
 			again.is_prefix == uri.is_prefix && again.prefix_length == uri.prefix_length);
 	free(formatted);
 	stedi_uri_free(&again);
 	stedi_uri_free(&uri);
+}
+
+/* What must hold of any pattern and text, in words of the documentation. */
+static void
+try_glob(const char *pattern, const char *text)
+{
+	size_t		length = strlen(text);
+	char	   *quoted = malloc(2 * length + 4);
+	char	   *to = quoted;
+	char	   *copy = malloc(length + 2);
+
+	/* a text with every special character quoted matches itself and nothing else */
+	for (const char *from = text; *from != '\0'; from++)
+	{
+		if (strchr("*?[\\", *from) != NULL)
+			*to++ = '\\';
+		*to++ = *from;
+	}
+	*to = '\0';
+	require(stedi_glob_match(quoted, text));
+	require(stedi_glob_match(quoted, pattern) == (strcmp(pattern, text) == 0));
+
+	/* stars match nothing, too; one does not cross a slash */
+	strcpy(to, "*");
+	require(stedi_glob_match(quoted, text));
+	strcpy(to, "**");
+	require(stedi_glob_match(quoted, text));
+	*to = '\0';
+	require(stedi_glob_match("**", text));
+	require(stedi_glob_match("*", text) == (strchr(text, '/') == NULL));
+
+	/* a slash stands only for itself */
+	strcpy(copy, text);
+	strcat(copy, "/");
+	if (strchr(pattern, '[') == NULL && strstr(pattern, "**") == NULL &&
+		stedi_glob_match(pattern, text))
+		require(!stedi_glob_match(pattern, copy));
+	free(copy);
+	free(quoted);
 }
 
 static void
@@ -98,7 +135,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	try_parse(text, false, key);
 	try_parse(text, true, key);
-	stedi_glob_match(text, key);
+	try_glob(text, key);
 	try_percent(text, text_length);
 
 	free(text);
