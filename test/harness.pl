@@ -224,7 +224,7 @@ sub isolation_suite
 sub property_suite
 {
 	local %ENV = (%ENV, cluster());
-	return run_tap('property', [ in_work('/usr/bin/python3') ], "$work/test/property/zones.py");
+	return run_tap('property', [ in_work('/usr/bin/python3') ], map { "$work/test/property/$_.py" } qw(zones documents));
 }
 
 # Every file needs an S3 server; each suite has its own.
