@@ -13,15 +13,16 @@ use File::Basename qw(basename);
 use File::Temp qw(tempdir);
 use TAP::Harness;
 
-my @all_suites = qw(unit regress isolation property tap tap-swift fuzz);
+my @all_suites = qw(unit regress isolation property tap tap-swift fuzz memcheck);
 my %suites = (
 	unit => \&unit_suite,
 	regress => \&regress_suite,
 	isolation => \&isolation_suite,
 	property => \&property_suite,
-	tap => sub { return tap_suite('tap', 'radosgw') },
-	'tap-swift' => sub { return tap_suite('tap-swift', 'swift') },
-	fuzz => \&fuzz_suite);
+	tap => sub { return tap_suite('tap', 'radosgw', 't') },
+	'tap-swift' => sub { return tap_suite('tap-swift', 'swift', 't') },
+	fuzz => \&fuzz_suite,
+	memcheck => sub { return tap_suite('memcheck', 'radosgw', 'memcheck') });
 my @s3_servers = qw(radosgw swift);
 
 my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
@@ -230,7 +231,7 @@ sub property_suite
 # Every file needs an S3 server; each suite has its own.
 sub tap_suite
 {
-	my ($suite, $s3_program) = @_;
+	my ($suite, $s3_program, $folder) = @_;
 	my $dir = "$work/tmp/$suite";
 	system(@as_user, 'mkdir', '-p', $dir);
 	local %ENV = (
@@ -240,7 +241,7 @@ sub tap_suite
 		STEDI_TEST_DIR => "$work/test",
 		PGPORT => 65432);
 	return run_tap($suite, [ in_work('perl', "-I$pgtest/perl", "-I$work/test/t/lib") ],
-		sort glob "$work/test/t/*.pl");
+		sort glob "$work/test/$folder/*.pl");
 }
 
 # Each fuzzer for a while, two at a time: what crashed it is kept.
