@@ -11,6 +11,7 @@
 #   make analyze                  clang's static analyzer
 #   make fuzz                     the fuzzers alone, FUZZ_SECONDS=60 each
 #   make bench-reader FILE=F      throughput of the JSON reader
+#   make instructions-baseline    take the present instruction counts for right
 
 PG_CONFIG ?= pg_config
 
@@ -124,11 +125,19 @@ fuzz:
 	@STEDI_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
 # Throughput of the reader: make bench-reader FILE=accelerometer.json
-bench-reader: test/bench/json_reader_bench.c $(CORE_SRCS)
-	@mkdir -p test/unit/build
-	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -O2 -Isrc -o test/unit/build/json_reader_bench $^ \
-		-lcrypto -lexpat -ldeflate -lzstd -lz
-	test/unit/build/json_reader_bench $(FILE) 25
+READER_BENCH = test/unit/build/json_reader_bench
+READER_SRCS = $(wildcard src/core/json_*.c) src/core/bytes.c src/core/status.c
+
+$(READER_BENCH): test/bench/json_reader_bench.c $(READER_SRCS) $(wildcard src/core/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -D_GNU_SOURCE $(WARNINGS) -O2 -Isrc -o $@ $(filter %.c,$^)
+
+bench-reader: $(READER_BENCH)
+	$(READER_BENCH) $(FILE) 25
+
+# What the suite "instructions" compares with, for this compiler and PostgreSQL.
+instructions-baseline:
+	@STEDI_INSTRUCTIONS_BASELINE=1 test/run instructions
 
 # What only needs a shell installs what it needs itself.
 test:
@@ -146,4 +155,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit analyze fuzzers fuzz bench-reader test demo demo-shell help
+.PHONY: unit analyze fuzzers fuzz bench-reader instructions-baseline test demo demo-shell help

@@ -13,7 +13,7 @@ use File::Basename qw(basename);
 use File::Temp qw(tempdir);
 use TAP::Harness;
 
-my @all_suites = qw(unit regress isolation property tap tap-swift fuzz memcheck);
+my @all_suites = qw(unit regress isolation property tap tap-swift fuzz memcheck instructions);
 my %suites = (
 	unit => \&unit_suite,
 	regress => \&regress_suite,
@@ -22,7 +22,8 @@ my %suites = (
 	tap => sub { return tap_suite('tap', 'radosgw', 't') },
 	'tap-swift' => sub { return tap_suite('tap-swift', 'swift', 't') },
 	fuzz => \&fuzz_suite,
-	memcheck => sub { return tap_suite('memcheck', 'radosgw', 'memcheck') });
+	memcheck => sub { return tap_suite('memcheck', 'radosgw', 'memcheck') },
+	instructions => \&instructions_suite);
 my @s3_servers = qw(radosgw swift);
 
 my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
@@ -242,6 +243,21 @@ sub tap_suite
 		PGPORT => 65432);
 	return run_tap($suite, [ in_work('perl', "-I$pgtest/perl", "-I$work/test/t/lib") ],
 		sort glob "$work/test/$folder/*.pl");
+}
+
+sub instructions_suite
+{
+	my ($reader) = makefile_list('READER_BENCH');
+	my $script = "$work/test/bench/instructions.pl";
+	system('make', '-s', $reader) == 0 or return note_result('instructions', 'build', 0);
+	system('cp', $reader, "$work/tmp") == 0 or die;
+	local %ENV = (%ENV, READER => "$work/tmp/" . basename($reader), COMPILER => makefile_list('CC'));
+	return run_tap('instructions', [ in_work('perl') ], $script) unless $ENV{STEDI_INSTRUCTIONS_BASELINE};
+
+	# Write them down instead.
+	my $ok = system(in_work('perl', $script, '--write')) == 0
+	  && system('cp', "$work/test/bench/instructions.txt", "$source/test/bench") == 0;
+	return note_result('instructions', 'baseline', $ok);
 }
 
 # Each fuzzer for a while, two at a time: what crashed it is kept.
