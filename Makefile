@@ -8,6 +8,7 @@
 #   make test                     every test; ends with "N passed, N failed"
 #   make test SUITES=unit         some: unit regress isolation property tap tap-swift
 #                                 fuzz memcheck instructions
+#   make unit-aarch64             the JSON reader's unit tests for ARM, emulated
 #   make analyze                  clang's static analyzer
 #   make fuzz                     the fuzzers alone, FUZZ_SECONDS=60 each
 #   make bench-reader FILE=F      throughput of the JSON reader
@@ -98,6 +99,18 @@ $(UNIT_PROGRAMS): test/unit/build/%: test/unit/%.c $(wildcard test/unit/*.h) $(U
 	@mkdir -p $(@D)
 	$(CC) $(UNIT_CFLAGS) -o $@ $< $(UNIT_OBJS) $(SHLIB_LINK)
 
+# The JSON reader's NEON path: its tests for ARM, in an emulator.
+READER_SRCS = $(wildcard src/core/json_*.c) src/core/bytes.c src/core/status.c
+
+unit-aarch64:
+	@test/install-deps aarch64
+	@mkdir -p test/unit/build/aarch64
+	for test in test_json_reader test_json_number; do \
+		aarch64-linux-gnu-gcc -std=c11 -D_GNU_SOURCE $(WARNINGS) -O2 -static -Isrc -Itest/unit \
+			-o test/unit/build/aarch64/$$test test/unit/$$test.c $(READER_SRCS) -lm && \
+		qemu-aarch64-static test/unit/build/aarch64/$$test || exit; \
+	done
+
 # No warning of the static analyzer, in any layer.
 ANALYZE = clang --analyze -Xclang -analyzer-output=text -Xclang -analyzer-werror -D_GNU_SOURCE -Isrc
 
@@ -126,7 +139,6 @@ fuzz:
 
 # Throughput of the reader: make bench-reader FILE=accelerometer.json
 READER_BENCH = test/unit/build/json_reader_bench
-READER_SRCS = $(wildcard src/core/json_*.c) src/core/bytes.c src/core/status.c
 
 $(READER_BENCH): test/bench/json_reader_bench.c $(READER_SRCS) $(wildcard src/core/*.h)
 	@mkdir -p $(@D)
@@ -155,4 +167,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit analyze fuzzers fuzz bench-reader instructions-baseline test demo demo-shell help
+.PHONY: unit unit-aarch64 analyze fuzzers fuzz bench-reader instructions-baseline test demo demo-shell help
