@@ -83,7 +83,7 @@ test_double_random(void)
 	bool		all = true;
 
 	/* any bit pattern, printed with 15 to 19 digits */
-	for (int i = 0; i < 200000 && all; i++)
+	for (int i = 0; i < 500000 && all; i++)
 	{
 		uint64_t	bits = random_u64();
 		double		value;
@@ -97,7 +97,7 @@ test_double_random(void)
 	ok(all, "doubles: random bit patterns");
 
 	all = true;
-	for (int i = 0; i < 200000 && all; i++)
+	for (int i = 0; i < 500000 && all; i++)
 	{
 		snprintf(text, sizeof(text), "%s%" PRIu64 ".%0*" PRIu64, i % 2 ? "-" : "",
 				 random_u64() % 1000, 1 + i % 19,
@@ -107,7 +107,7 @@ test_double_random(void)
 	ok(all, "doubles: readings with many digits");
 
 	all = true;
-	for (int i = 0; i < 200000 && all; i++)
+	for (int i = 0; i < 500000 && all; i++)
 	{
 		snprintf(text, sizeof(text), "%" PRIu64 "%0*de%d", random_u64() >> (i % 60),
 				 1 + i % 7, i % 3, (int) (random_u64() % 700) - 350);
