@@ -292,7 +292,8 @@ sub start_fuzzer
 	my $pid = fork // die "fork: $!\n";
 	return $pid if $pid;
 	open(STDOUT, '>', "$work/$name.log") && open(STDERR, '>&', \*STDOUT) && exec("$dir/build/$name", @options, $found, "$dir/corpus/$name");
-	die "$name: $!\n";
+	# not by exit(), which would tidy up under the others
+	kill 'KILL', $$;
 }
 
 # It has to have run, and found nothing.

@@ -160,8 +160,6 @@ def stream(data):
                                parse_int=str)
     try:
         text = data.decode().removeprefix("\ufeff")
-        if "\ufeff" in re.split("[{[]", text)[0]:
-            return None
     except UnicodeDecodeError:
         return None
     objects = []
