@@ -23,7 +23,22 @@ CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (endpoint 'https://
 CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (endpoint 'https://user:hunter2@localhost');
 CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (url_style 'vhost');
 CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (credentials 'instance');
+CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (server_side_encryption 'AES128');
+CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (storage_class 'DEEP_ARCHIVE');
+CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (requester_pays 'perhaps');
+CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (kms_key_id 'alias/lake');
+CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (kms_key_id 'alias/lake', server_side_encryption 'AES256');
+CREATE SERVER regress_bad FOREIGN DATA WRAPPER stedi OPTIONS (kms_key_id E'alias\r\nx-amz-acl: public-read', server_side_encryption 'aws:kms');
 SELECT count(*) FROM pg_foreign_server WHERE srvname LIKE 'regress%';
+
+-- What is written and how; upper and lower case are the same.
+CREATE SERVER regress_store FOREIGN DATA WRAPPER stedi
+	OPTIONS (server_side_encryption 'AWS:KMS', kms_key_id 'alias/lake', storage_class 'standard_ia', requester_pays 'ON');
+ALTER SERVER regress_store OPTIONS (SET server_side_encryption 'aws:kms:dsse');
+ALTER SERVER regress_store OPTIONS (SET server_side_encryption 'aes256');
+ALTER SERVER regress_store OPTIONS (DROP server_side_encryption);
+ALTER SERVER regress_store OPTIONS (DROP kms_key_id, SET server_side_encryption 'None');
+DROP SERVER regress_store;
 
 -- Secrets: belong into a mapping, in pairs, and are never repeated.
 CREATE SERVER regress_lake FOREIGN DATA WRAPPER stedi

@@ -22,7 +22,6 @@
 #include "core/uri.h"
 
 #define SHA256_SIZE		32
-#define MD5_SIZE		16
 #define DATE_LENGTH		8		/* 20130524 of 20130524T000000Z */
 #define LATEST_TIME		INT64_C(253402300799)	/* 9999-12-31 23:59:59 */
 
@@ -401,13 +400,12 @@ stedi_hmac_sha256(const void *key, size_t key_length, const void *data, size_t l
 }
 
 bool
-stedi_md5_base64(const void *data, size_t length, char out[25])
+stedi_md5(const void *data, size_t length, StediMd5 *md5)
 {
-	unsigned char hash[MD5_SIZE];
-
-	if (!digest("MD5", data, length, hash, sizeof(hash)))
+	if (!digest("MD5", data, length, md5->bytes, sizeof(md5->bytes)))
 		return false;
-	EVP_EncodeBlock((unsigned char *) out, hash, sizeof(hash));
+	EVP_EncodeBlock((unsigned char *) md5->base64, md5->bytes, sizeof(md5->bytes));
+	format_hex(md5->bytes, sizeof(md5->bytes), md5->hex);
 	return true;
 }
 

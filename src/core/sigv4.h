@@ -69,7 +69,14 @@ extern bool stedi_sha256_hex(const void *data, size_t length,
 extern bool stedi_hmac_sha256(const void *key, size_t key_length,
 							  const void *data, size_t length,
 							  unsigned char out[32]);
-/* Base64 of the MD5, for Content-MD5: 24 characters and NUL. */
-extern bool stedi_md5_base64(const void *data, size_t length, char out[25]);
+/* An MD5 as it is, for Content-MD5 (RFC 1864), and as S3 writes it in an ETag. */
+typedef struct StediMd5
+{
+	unsigned char bytes[16];
+	char		base64[25];
+	char		hex[33];
+} StediMd5;
+
+extern bool stedi_md5(const void *data, size_t length, StediMd5 *md5);
 
 #endif							/* STEDI_CORE_SIGV4_H */

@@ -758,7 +758,7 @@ close_file(StediExport *export)
 static void
 write_small(StediExport *export, const char *name, const char *type, const char *text)
 {
-	StediPutOptions options = {type, NULL};
+	StediPutOptions options = {.content_type = type};
 	StediStatus status = {0};
 	char	   *etag;
 

@@ -93,6 +93,10 @@ open_s3(StediLake *lake, const char *uri, StediStatus *status)
 	config.access_key_id = server->access_key_id;
 	config.secret_access_key = server->secret_access_key;
 	config.session_token = server->session_token;
+	config.server_side_encryption = server->server_side_encryption;
+	config.kms_key_id = server->kms_key_id;
+	config.storage_class = server->storage_class;
+	config.requester_pays = server->requester_pays;
 	config.user_agent = "stedi/" STEDI_VERSION;
 	config.max_attempts = stedi_max_attempts;
 	config.connect_timeout_ms = stedi_connect_timeout;

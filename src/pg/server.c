@@ -37,6 +37,9 @@ static void check_url_style(const char *name, const char *value);
 static void check_credentials(const char *name, const char *value);
 static void check_region(const char *name, const char *value);
 static void check_token(const char *name, const char *value);
+static void check_boolean(const char *name, const char *value);
+static void check_encryption(const char *name, const char *value);
+static void check_storage_class(const char *name, const char *value);
 
 typedef struct StediOption
 {
@@ -54,11 +57,28 @@ static const StediOption options[] = {
 	{"ca_file", ForeignServerRelationId, true, NULL},
 	{"proxy", ForeignServerRelationId, true, NULL},
 	{"credentials", ForeignServerRelationId, false, check_credentials},
+	{"server_side_encryption", ForeignServerRelationId, false, check_encryption},
+	{"kms_key_id", ForeignServerRelationId, false, check_token},
+	{"storage_class", ForeignServerRelationId, false, check_storage_class},
+	{"requester_pays", ForeignServerRelationId, false, check_boolean},
 	{"access_key_id", UserMappingRelationId, false, check_token},
 	{"secret_access_key", UserMappingRelationId, false, check_token},
 	{"session_token", UserMappingRelationId, false, check_token},
 };
 
+/*
+ * Values as S3 spells them.  Encryption "none" leaves it to the bucket.  Of the
+ * storage classes those from which an object can be read at once: an export
+ * reads the manifest of the one before.
+ */
+static const char *const encryptions[] = {"none", "AES256", "aws:kms", "aws:kms:dsse", NULL};
+static const char *const storage_classes[] = {
+	"STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
+	"REDUCED_REDUNDANCY", "EXPRESS_ONEZONE", NULL
+};
+
+static const char *one_of(const char *const *values, const char *value);
+static void check_one_of(const char *const *values, const char *name, const char *value);
 static const StediOption *find_option(const char *name, Oid catalog);
 static char *valid_options(Oid catalog);
 static const char *get_option(List *defs, const char *name);
@@ -106,6 +126,15 @@ stedi_fdw_validator(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
 				 errmsg("options \"access_key_id\" and \"secret_access_key\" must be set together")));
+	if (get_option(defs, "kms_key_id") != NULL)
+	{
+		const char *encryption = get_option(defs, "server_side_encryption");
+
+		if (encryption == NULL || pg_strncasecmp(encryption, "aws:kms", 7) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FDW_DYNAMIC_PARAMETER_VALUE_NEEDED),
+					 errmsg("option \"kms_key_id\" needs option \"server_side_encryption\" to be aws:kms or aws:kms:dsse")));
+	}
 
 	PG_RETURN_VOID();
 }
@@ -227,6 +256,58 @@ check_token(const char *name, const char *value)
 				 errdetail("It is empty.")));
 }
 
+static void
+check_boolean(const char *name, const char *value)
+{
+	bool		parsed;
+
+	if (!parse_bool(value, &parsed))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+				 errhint("Valid values are true and false.")));
+}
+
+static void
+check_encryption(const char *name, const char *value)
+{
+	check_one_of(encryptions, name, value);
+}
+
+static void
+check_storage_class(const char *name, const char *value)
+{
+	check_one_of(storage_classes, name, value);
+}
+
+static void
+check_one_of(const char *const *values, const char *name, const char *value)
+{
+	StringInfoData valid;
+
+	if (one_of(values, value) != NULL)
+		return;
+	initStringInfo(&valid);
+	for (int i = 0; values[i] != NULL; i++)
+		appendStringInfo(&valid, "%s%s", i == 0 ? "" : values[i + 1] == NULL ? " and " : ", ", values[i]);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
+			 errhint("Valid values are %s.", valid.data)));
+}
+
+/* The value in the list's spelling, or NULL; case does not matter. */
+static const char *
+one_of(const char *const *values, const char *value)
+{
+	for (; value != NULL && *values != NULL; values++)
+	{
+		if (pg_strcasecmp(*values, value) == 0)
+			return *values;
+	}
+	return NULL;
+}
+
 StediServer *
 stedi_server_for_uri(const char *uri)
 {
@@ -322,6 +403,7 @@ server_settings(ForeignServer *server, const char *scope)
 	StediServer *settings = palloc0(sizeof(StediServer));
 	const char *url_style = get_option(server->options, "url_style");
 	const char *credentials = get_option(server->options, "credentials");
+	const char *requester_pays = get_option(server->options, "requester_pays");
 
 	settings->name = server->servername;
 	settings->scope = pstrdup(scope);
@@ -331,6 +413,13 @@ server_settings(ForeignServer *server, const char *scope)
 	settings->proxy = unconstify(char *, get_option(server->options, "proxy"));
 	settings->url_style = url_style != NULL && pg_strcasecmp(url_style, "path") == 0 ?
 		STEDI_URL_STYLE_PATH : STEDI_URL_STYLE_VIRTUAL;
+	settings->server_side_encryption = one_of(encryptions, get_option(server->options, "server_side_encryption"));
+	if (settings->server_side_encryption == encryptions[0])
+		settings->server_side_encryption = NULL;
+	settings->kms_key_id = unconstify(char *, get_option(server->options, "kms_key_id"));
+	settings->storage_class = one_of(storage_classes, get_option(server->options, "storage_class"));
+	if (requester_pays != NULL)
+		(void) parse_bool(requester_pays, &settings->requester_pays);
 
 	if (credentials == NULL || pg_strcasecmp(credentials, "mapping") == 0)
 	{

@@ -22,6 +22,10 @@ typedef struct StediServer
 	char	   *access_key_id;	/* NULL: anonymous */
 	char	   *secret_access_key;
 	char	   *session_token;
+	const char *server_side_encryption; /* these two as S3 spells them, or NULL */
+	const char *storage_class;
+	char	   *kms_key_id;
+	bool		requester_pays;
 } StediServer;
 
 /*

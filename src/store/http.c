@@ -713,6 +713,8 @@ on_header(char *data, size_t one, size_t length, void *arg)
 		{"retry-after", reply->retry_after, sizeof(reply->retry_after)},
 		{"x-amz-bucket-region", reply->bucket_region, sizeof(reply->bucket_region)},
 		{"x-amz-request-id", reply->request_id, sizeof(reply->request_id)},
+		{"x-amz-server-side-encryption", reply->encryption, sizeof(reply->encryption)},
+		{"x-amz-meta-stedi-upload", reply->upload_mark, sizeof(reply->upload_mark)},
 	};
 	const char *colon;
 	const char *value;

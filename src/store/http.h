@@ -69,10 +69,12 @@ typedef struct StediHttpHeaders
 	char		retry_after[64];
 	char		bucket_region[64];	/* x-amz-bucket-region */
 	char		request_id[128];	/* x-amz-request-id */
+	char		encryption[32]; /* x-amz-server-side-encryption */
+	char		upload_mark[33];	/* x-amz-meta-stedi-upload, see s3_put.c */
 	int64_t		content_length; /* -1: not stated */
 } StediHttpHeaders;
 
-#define STEDI_HTTP_MAX_HEADERS	12
+#define STEDI_HTTP_MAX_HEADERS	16
 
 struct StediHttpTransfer
 {

@@ -80,6 +80,9 @@ copy_config(S3Store *store, const StediS3Config *config, StediStatus *status)
 	copied &= copy_text(&copy->access_key_id, config->access_key_id);
 	copied &= copy_text(&copy->secret_access_key, config->secret_access_key);
 	copied &= copy_text(&copy->session_token, config->session_token);
+	copied &= copy_text(&copy->server_side_encryption, config->server_side_encryption);
+	copied &= copy_text(&copy->kms_key_id, config->kms_key_id);
+	copied &= copy_text(&copy->storage_class, config->storage_class);
 	if (!copied)
 		return stedi_no_memory(status);
 
@@ -165,6 +168,9 @@ s3_close(StediStore *base)
 	free_text(store->config.access_key_id);
 	free_text(store->config.secret_access_key);
 	free_text(store->config.session_token);
+	free_text(store->config.server_side_encryption);
+	free_text(store->config.kms_key_id);
+	free_text(store->config.storage_class);
 	free(store->authority);
 	free(store);
 }

@@ -28,7 +28,7 @@ typedef struct S3Store
 typedef struct S3Request S3Request;
 
 #define S3_MAX_QUERY	6
-#define S3_MAX_HEADERS	4
+#define S3_MAX_HEADERS	8
 
 /*
  * A request with its retries.  The owner fills in the first group after

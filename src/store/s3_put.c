@@ -8,12 +8,18 @@
  * with max_parts_in_flight parts under way, writing waits.  Memory is at most
  * (max_parts_in_flight + 1) * part_size.
  *
- * A commit whose reply is lost may have succeeded all the same.  It then fails
- * here, and what may stand under the key is left alone: it can't be told from
- * somebody else's object.
+ * What was stored is checked: each body goes with its Content-MD5, and the etag
+ * that comes back is compared with the MD5 of the data, unless a key of the key
+ * management service encrypts it, which makes etags opaque (Amazon S3 API
+ * reference, Object).
+ *
+ * A single PUT whose reply is lost may have succeeded all the same.  It then
+ * fails here, and what may stand under the key is left alone: it can't be told
+ * from somebody else's object.  The completion of a multipart upload can: each
+ * upload leaves a random mark in its object's metadata.
  */
 #include <limits.h>
-#include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +41,7 @@ typedef struct Part
 	int			number;			/* 1-based, while in_flight */
 	bool		in_flight;
 	char		number_text[12];
-	char		md5[25];
+	StediMd5	md5;
 	S3Request	request;
 } Part;
 
@@ -45,6 +51,8 @@ typedef struct S3Put
 	char	   *key;
 	char	   *content_type;
 	char	   *content_encoding;
+	bool		(*note_upload) (void *arg, const char *upload_id, StediStatus *status);
+	void	   *note_arg;
 	S3Request	control;		/* create, complete, or the single PUT */
 
 	Part	   *parts;			/* max_parts_in_flight + 1 */
@@ -55,6 +63,9 @@ typedef struct S3Put
 
 	char	   *upload_id;		/* NULL: no multipart upload yet */
 	bool		create_sent;	/* but perhaps no reply received */
+	char		mark[33];		/* in the object's metadata: this upload made it */
+	bool		opaque_etags;	/* they are no MD5s */
+	StediBytes	md5s;			/* of part 1, 2, ... */
 	char	  **etags;			/* of part 1, 2, ... */
 	int			n_parts;		/* started so far */
 	int			etags_size;
@@ -79,10 +90,14 @@ static bool wait_for_parts(S3Put *put, int most, StediStatus *status);
 static bool collect_part(S3Put *put, Part *part, StediStatus *status);
 static void add_content_headers(S3Put *put, S3Request *request);
 static bool put_single(S3Put *put, char **etag, StediStatus *status);
+static bool take_away(S3Put *put, char **etag);
 static bool complete_upload(S3Put *put, char **etag, StediStatus *status);
-static bool was_completed(S3Put *put, char **etag);
-static char *multipart_etag(char *const *etags, int n_parts);
+static bool was_completed(S3Put *put, const char *expected, char **etag);
+static char *multipart_etag(S3Put *put);
 static char *take_etag(S3Request *request, StediStatus *status);
+static void note_encryption(S3Put *put, const S3Request *request);
+static bool check_etag(S3Put *put, const char *etag, const char *expected, StediStatus *status);
+static bool make_mark(S3Put *put);
 static void stop_parts(S3Put *put);
 static bool abort_upload(S3Put *put, const StediWaiter *waiter, bool *gone);
 static bool wait_until_deadline(void *arg, int fd, long timeout_ms);
@@ -107,6 +122,11 @@ stedi_s3_put(StediStore *base, const char *key, const StediPutOptions *options,
 	}
 	put->base.handle.store = base;
 	put->n_slots = store->config.max_parts_in_flight + 1;
+	put->note_upload = options->note_upload;
+	put->note_arg = options->note_arg;
+	put->opaque_etags = store->config.server_side_encryption != NULL &&
+		strncmp(store->config.server_side_encryption, "aws:kms", 7) == 0;
+	stedi_bytes_init(&put->md5s, 0);
 	put->key = strdup(key);
 	put->content_type = strdup(options->content_type ? options->content_type :
 							   "application/octet-stream");
@@ -207,12 +227,14 @@ send_part(S3Put *put, StediStatus *status)
 	put->etags[put->n_parts] = NULL;
 	part->number = ++put->n_parts;
 	snprintf(part->number_text, sizeof(part->number_text), "%d", part->number);
-	if (!stedi_md5_base64(part->data, part->length, part->md5))
+	if (!stedi_md5(part->data, part->length, &part->md5))
 		return stedi_status_set(status, STEDI_IO, "could not compute an MD5 digest");
+	if (!stedi_bytes_append(&put->md5s, part->md5.bytes, sizeof(part->md5.bytes)))
+		return stedi_no_memory(status);
 	stedi_s3_request_init(request, store, "write", "PUT", put->key);
 	stedi_s3_request_query(request, "partNumber", part->number_text);
 	stedi_s3_request_query(request, "uploadId", put->upload_id);
-	stedi_s3_request_header(request, "content-md5", part->md5);
+	stedi_s3_request_header(request, "content-md5", part->md5.base64);
 	request->body = part->data;
 	request->body_length = part->length;
 	request->is_upload = true;
@@ -228,9 +250,14 @@ create_upload(S3Put *put, StediStatus *status)
 	S3Request  *request = &put->control;
 	bool		done;
 
+	if (!make_mark(put))
+		return stedi_status_set(status, STEDI_IO, "could not generate a random number");
+	if (put->note_upload != NULL && !put->note_upload(put->note_arg, NULL, status))
+		return false;
 	stedi_s3_request_init(request, store_of(put), "write", "POST", put->key);
 	stedi_s3_request_query(request, "uploads", "");
 	add_content_headers(put, request);
+	stedi_s3_request_header(request, "x-amz-meta-stedi-upload", put->mark);
 	request->transfer.reply_limit = SMALL_REPLY;
 	put->create_sent = true;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status);
@@ -240,9 +267,23 @@ create_upload(S3Put *put, StediStatus *status)
 												  request->transfer.body.data : "",
 												  request->transfer.body.length, status);
 		done = put->upload_id != NULL;
+		note_encryption(put, request);
 	}
 	stedi_s3_request_free(request);
-	return done;
+	return done && (put->note_upload == NULL ||
+					put->note_upload(put->note_arg, put->upload_id, status));
+}
+
+static bool
+make_mark(S3Put *put)
+{
+	unsigned char random[(sizeof(put->mark) - 1) / 2];
+
+	if (RAND_bytes(random, sizeof(random)) != 1)
+		return false;
+	for (size_t i = 0; i < sizeof(random); i++)
+		snprintf(put->mark + 2 * i, 3, "%02x", random[i]);
+	return true;
 }
 
 /* There is one: no more than n_slots - 1 are in flight. */
@@ -291,8 +332,11 @@ collect_part(S3Put *put, Part *part, StediStatus *status)
 
 	if (done)
 	{
-		put->etags[part->number - 1] = take_etag(request, status);
-		done = put->etags[part->number - 1] != NULL;
+		char	   *etag = take_etag(request, status);
+
+		put->etags[part->number - 1] = etag;
+		note_encryption(put, request);
+		done = etag != NULL && check_etag(put, etag, part->md5.hex, status);
 	}
 	else
 		*status = request->status;
@@ -320,12 +364,50 @@ take_etag(S3Request *request, StediStatus *status)
 	return plain;
 }
 
+/* A bucket may encrypt by default: then only the reply tells. */
+static void
+note_encryption(S3Put *put, const S3Request *request)
+{
+	if (strncmp(request->transfer.reply.encryption, "aws:kms", 7) == 0)
+		put->opaque_etags = true;
+}
+
+/*
+ * Is the etag that of the data that was sent?  One that does not even look like
+ * an MD5 is a store's own invention, and says nothing.
+ */
+static bool
+check_etag(S3Put *put, const char *etag, const char *expected, StediStatus *status)
+{
+	char		what[STEDI_MESSAGE_SIZE];
+
+	if (put->opaque_etags || strlen(etag) != strlen(expected) ||
+		strspn(etag, "0123456789abcdef") < 32 || strcmp(etag, expected) == 0)
+		return true;
+	stedi_s3_describe(store_of(put), put->key, what, sizeof(what));
+	stedi_status_set(status, STEDI_CORRUPT, "%s was not stored as it was sent", what);
+	stedi_status_detail(status, "The etag is %s, and should be %s.", etag, expected);
+	return false;
+}
+
+/* Of the request that makes the object: a single PUT, or what begins an upload. */
 static void
 add_content_headers(S3Put *put, S3Request *request)
 {
-	stedi_s3_request_header(request, "content-type", put->content_type);
-	if (put->content_encoding != NULL)
-		stedi_s3_request_header(request, "content-encoding", put->content_encoding);
+	const StediS3Config *config = &store_of(put)->config;
+	const StediPair headers[] = {
+		{"content-type", put->content_type},
+		{"content-encoding", put->content_encoding},
+		{"x-amz-server-side-encryption", config->server_side_encryption},
+		{"x-amz-server-side-encryption-aws-kms-key-id", config->kms_key_id},
+		{"x-amz-storage-class", config->storage_class},
+	};
+
+	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++)
+	{
+		if (headers[i].value != NULL)
+			stedi_s3_request_header(request, headers[i].name, headers[i].value);
+	}
 }
 
 bool
@@ -355,18 +437,32 @@ put_single(S3Put *put, char **etag, StediStatus *status)
 	Part	   *part = put->current;
 	bool		done;
 
-	if (!stedi_md5_base64(part->data, part->length, part->md5))
+	if (!stedi_md5(part->data, part->length, &part->md5))
 		return stedi_status_set(status, STEDI_IO, "could not compute an MD5 digest");
 	stedi_s3_request_init(request, store_of(put), "write", "PUT", put->key);
-	stedi_s3_request_header(request, "content-md5", part->md5);
+	stedi_s3_request_header(request, "content-md5", part->md5.base64);
 	add_content_headers(put, request);
 	request->body = part->data;
 	request->body_length = part->length;
 	request->is_upload = true;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status) &&
 		(*etag = take_etag(request, status)) != NULL;
+	if (done)
+		note_encryption(put, request);
 	stedi_s3_request_free(request);
-	return done;
+	return done && (check_etag(put, *etag, part->md5.hex, status) || take_away(put, etag));
+}
+
+/* The object that was just made is damaged: remove it.  Always false. */
+static bool
+take_away(S3Put *put, char **etag)
+{
+	StediStatus ignored = {0};
+
+	stedi_store_delete(put->base.handle.store, put->key, &ignored);
+	free(*etag);
+	*etag = NULL;
+	return false;
 }
 
 static bool
@@ -374,12 +470,14 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 {
 	S3Request  *request = &put->control;
 	StediBytes	body;
+	char	   *expected = multipart_etag(put);
 	bool		done;
 
 	stedi_bytes_init(&body, 0);
-	if (!stedi_s3_format_complete(&body, put->etags, put->n_parts))
+	if (expected == NULL || !stedi_s3_format_complete(&body, put->etags, put->n_parts))
 	{
 		stedi_bytes_free(&body);
+		free(expected);
 		return stedi_no_memory(status);
 	}
 	stedi_s3_request_init(request, store_of(put), "write", "POST", put->key);
@@ -396,82 +494,64 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 										request->transfer.body.data : "",
 										request->transfer.body.length, status);
 		/* Ceph leaves the etag out */
-		done = *etag != NULL || was_completed(put, etag);
+		done = *etag != NULL || was_completed(put, expected, etag);
 	}
 	else if (strcmp(request->error.code, "NoSuchUpload") == 0)
-		done = was_completed(put, etag);
+		done = was_completed(put, expected, etag);
 	stedi_s3_request_free(request);
 	stedi_bytes_free(&body);
 	if (done)
 	{
 		free(put->upload_id);
 		put->upload_id = NULL;
+		put->create_sent = false;
+		done = check_etag(put, *etag, expected, status) || take_away(put, etag);
 	}
+	free(expected);
 	return done;
 }
 
 /*
  * An attempt whose reply was lost may have completed the upload, and the next
  * one, ours or the one libcurl makes by itself on a fresh connection, finds it
- * gone.  The object's etag tells: that of a multipart upload is the
- * MD5 of its parts' MD5s, which nobody else's object has.
+ * gone.  The object tells: it carries this upload's mark or, if the store keeps
+ * no metadata, an etag that nobody else's object has.
  */
 static bool
-was_completed(S3Put *put, char **etag)
+was_completed(S3Put *put, const char *expected, char **etag)
 {
+	S3Request	request;
 	StediStatus status = {0};
-	StediObject object;
-	char	   *expected = multipart_etag(put->etags, put->n_parts);
 	bool		same = false;
 
-	if (expected != NULL &&
-		stedi_store_head(put->base.handle.store, put->key, &object, &status))
+	stedi_s3_request_init(&request, store_of(put), "look up", "HEAD", put->key);
+	if (stedi_s3_request_run(&request, &put->base.handle.store->waiter, &status))
 	{
-		same = object.etag != NULL && strcmp(object.etag, expected) == 0;
-		stedi_object_free(&object);
+		*etag = take_etag(&request, &status);
+		note_encryption(put, &request);
+		same = *etag != NULL && (strcmp(request.transfer.reply.upload_mark, put->mark) == 0 ||
+								 strcmp(*etag, expected) == 0);
 	}
-	if (same)
-		*etag = expected;
-	else
-		free(expected);
+	stedi_s3_request_free(&request);
+	if (!same)
+	{
+		free(*etag);
+		*etag = NULL;
+	}
 	return same;
 }
 
-/* NULL if the parts' etags are not MD5s (some encryptions), or without memory. */
+/* The MD5 of the parts' MD5s and their number; NULL without memory. */
 static char *
-multipart_etag(char *const *etags, int n_parts)
+multipart_etag(S3Put *put)
 {
-	static const char digits[] = "0123456789abcdef";
-	StediBytes	md5s;
-	unsigned char digest[16];
-	char	   *etag = NULL;
+	StediMd5	md5;
+	char		etag[sizeof(md5.hex) + 12];
 
-	stedi_bytes_init(&md5s, 0);
-	for (int i = 0; i < n_parts; i++)
-	{
-		if (strlen(etags[i]) != 32 || strspn(etags[i], digits) != 32)
-		{
-			stedi_bytes_free(&md5s);
-			return NULL;
-		}
-		for (int j = 0; j < 32; j += 2)
-		{
-			int			high = (int) (strchr(digits, etags[i][j]) - digits);
-			int			low = (int) (strchr(digits, etags[i][j + 1]) - digits);
-
-			stedi_bytes_append_char(&md5s, (char) (high * 16 + low));
-		}
-	}
-	if (!md5s.failed && EVP_Digest(md5s.data, md5s.length, digest, NULL, EVP_md5(), NULL))
-	{
-		stedi_bytes_reset(&md5s);
-		for (int i = 0; i < 16; i++)
-			stedi_bytes_printf(&md5s, "%02x", digest[i]);
-		stedi_bytes_printf(&md5s, "-%d", n_parts);
-		etag = stedi_bytes_steal(&md5s);
-	}
-	stedi_bytes_free(&md5s);
-	return etag;
+	if (!stedi_md5(put->md5s.data, put->md5s.length, &md5))
+		return NULL;
+	snprintf(etag, sizeof(etag), "%s-%d", md5.hex, put->n_parts);
+	return strdup(etag);
 }
 
 static void
@@ -569,6 +649,7 @@ stedi_s3_put_close(StediPut *base)
 	for (int i = 0; i < put->n_parts; i++)
 		free(put->etags[i]);
 	free(put->etags);
+	stedi_bytes_free(&put->md5s);
 	free(put->upload_id);
 	free(put->key);
 	free(put->content_type);

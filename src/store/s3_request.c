@@ -207,6 +207,8 @@ on_prepare(StediHttpTransfer *transfer)
 		add_header(transfer, "host", request->authority.data);
 		for (int i = 0; i < request->n_headers; i++)
 			add_header(transfer, request->headers[i].name, request->headers[i].value);
+		if (store->config.requester_pays)
+			add_header(transfer, "x-amz-request-payer", "requester");
 		if (store->config.access_key_id != NULL)
 			done = sign(request, path.data, now);
 		/* waiting for "100 Continue" would cost a round trip per upload */

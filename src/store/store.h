@@ -54,6 +54,10 @@ typedef struct StediS3Config
 	const char *access_key_id;	/* NULL: anonymous, requests are not signed */
 	const char *secret_access_key;
 	const char *session_token;	/* NULL: none */
+	const char *server_side_encryption; /* "AES256", "aws:kms", "aws:kms:dsse"; NULL: the bucket's */
+	const char *kms_key_id;		/* NULL: the account's; only with one of the last two */
+	const char *storage_class;	/* as S3 spells it; NULL: STANDARD */
+	bool		requester_pays;	/* the requester, not the bucket's owner, pays */
 	const char *user_agent;
 	int			max_attempts;	/* per request, 1 = no retry */
 	long		connect_timeout_ms;
@@ -110,18 +114,25 @@ extern void stedi_get_close(StediGet *get); /* NULL is fine */
  * Write an object.  It becomes visible, whole, at commit, or never.  Up to
  * part_size bytes go as one PUT, more as a multipart upload with
  * max_parts_in_flight parts under way while the caller goes on writing.
+ *
+ * note_upload lets the caller keep a record of uploads that outlives it: it is
+ * called before a multipart upload is begun, with NULL, and again when the
+ * upload's id is known.  False: the put fails with the status it has set.
  */
 typedef struct StediPutOptions
 {
 	const char *content_type;	/* NULL: application/octet-stream */
 	const char *content_encoding;	/* NULL: none */
+	bool		(*note_upload) (void *arg, const char *upload_id, StediStatus *status);
+	void	   *note_arg;
 } StediPutOptions;
 
 extern StediPut *stedi_store_put(StediStore *store, const char *key,
 								 const StediPutOptions *options, StediStatus *status);
 extern bool stedi_put_write(StediPut *put, const void *data, size_t length,
 							StediStatus *status);
-/* On success *etag is malloc'd.  On failure the upload is still open: abort it. */
+/* On success *etag is malloc'd.  On failure the upload is still open: abort it.
+ * STEDI_CORRUPT: what was stored is not what was sent, and has been removed. */
 extern bool stedi_put_commit(StediPut *put, char **etag, StediStatus *status);
 /* Give up: removes what was uploaded, in at most timeout_ms, without asking the
  * waiter.  False: something may be left over, which the clean-up finds.  Frees

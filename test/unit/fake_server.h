@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ typedef struct Request
 	int			number;			/* of this test, from 1 */
 	char		text[8192];		/* request line and headers */
 	size_t		body_length;
+	char		body_md5[33];	/* in hexadecimal */
 } Request;
 
 /* Answer on fd; false: close the connection. */
@@ -115,6 +117,8 @@ read_request(int fd, Request *request)
 	size_t		length = 0;
 	const char *stated;
 	char		byte;
+	EVP_MD_CTX *md5 = NULL;
+	unsigned char digest[16];
 
 	while (length < 4 || memcmp(request->text + length - 4, "\r\n\r\n", 4) != 0)
 	{
@@ -125,15 +129,25 @@ read_request(int fd, Request *request)
 	request->text[length] = '\0';
 	stated = strcasestr(request->text, "\r\ncontent-length: ");
 	request->body_length = stated != NULL ? strtoul(stated + 18, NULL, 10) : 0;
+	if ((md5 = EVP_MD_CTX_new()) == NULL || !EVP_DigestInit_ex(md5, EVP_md5(), NULL))
+		abort();
 	for (size_t left = request->body_length; left > 0;)
 	{
 		static _Thread_local char sink[65536];
 		ssize_t		got = recv(fd, sink, left < sizeof(sink) ? left : sizeof(sink), 0);
 
 		if (got <= 0)
+		{
+			EVP_MD_CTX_free(md5);
 			return false;
+		}
+		EVP_DigestUpdate(md5, sink, (size_t) got);
 		left -= (size_t) got;
 	}
+	EVP_DigestFinal_ex(md5, digest, NULL);
+	EVP_MD_CTX_free(md5);
+	for (size_t i = 0; i < sizeof(digest); i++)
+		snprintf(request->body_md5 + 2 * i, 3, "%02x", digest[i]);
 	return true;
 }
 

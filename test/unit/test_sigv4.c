@@ -353,7 +353,7 @@ test_digests(void)
 		0xff, 0x16, 0x97, 0xc4, 0x93, 0x71, 0x56, 0x53, 0xc6, 0xc7, 0x12, 0x14, 0x42, 0x92, 0xc5, 0xad
 	};
 	char		hex[STEDI_SHA256_HEX_SIZE];
-	char		md5[25];
+	StediMd5	md5;
 	unsigned char mac[32];
 
 	ok(stedi_sha256_hex("", 0, hex), "SHA-256 of nothing");
@@ -364,8 +364,9 @@ test_digests(void)
 	   memcmp(mac, rfc4231_2, 32) == 0, "HMAC-SHA-256: RFC 4231, test case 2");
 	ok(stedi_hmac_sha256(NULL, 0, "", 0, mac) && memcmp(mac, empty, 32) == 0,
 	   "HMAC-SHA-256 of nothing under no key");
-	ok(stedi_md5_base64("", 0, md5), "MD5 of nothing");
-	is(md5, "1B2M2Y8AsgTpgAmY7PhCfg==", "in base64");
+	ok(stedi_md5("", 0, &md5), "MD5 of nothing");
+	is(md5.base64, "1B2M2Y8AsgTpgAmY7PhCfg==", "in base64");
+	is(md5.hex, "d41d8cd98f00b204e9800998ecf8427e", "in hexadecimal");
 }
 
 int

@@ -1,9 +1,8 @@
 /*
  * test_store_s3_data.c
- *		How the S3 store reads and writes objects when the server misbehaves:
- *		bodies that are cut, hang or change, replies that are lost.
+ *		How the S3 store reads objects, also when the server misbehaves: bodies
+ *		that are cut, hang or change.
  */
-#include "core/bytes.h"
 #include "s3_fixture.h"
 #include "tap.h"
 
@@ -60,23 +59,6 @@ read_object(StediStore *store, StediStatus *status)
 	if (!same || (got == 0 && total != BODY_SIZE))
 		return STEDI_IO;
 	return got < 0 ? status->code : STEDI_OK;
-}
-
-/* Put length bytes; on failure abort. */
-static StediCode
-put_object(StediStore *store, size_t length, char **etag, StediStatus *status)
-{
-	StediPut   *put = stedi_store_put(store, "the/key", NULL, status);
-	char	   *data = calloc(1, length + 1);
-	bool		done = stedi_put_write(put, data, length, status) &&
-		stedi_put_commit(put, etag, status);
-
-	free(data);
-	if (done)
-		stedi_put_close(put);
-	else
-		stedi_put_abort(put, 2000);
-	return done ? STEDI_OK : status->code;
 }
 
 /*
@@ -361,164 +343,6 @@ test_hanging(void)
 	end(store);
 }
 
-/*
- * Writing.
- */
-#define CREATED "<InitiateMultipartUploadResult><UploadId>up/1</UploadId></InitiateMultipartUploadResult>"
-#define COMPLETED "<CompleteMultipartUploadResult><ETag>&quot;done-3&quot;</ETag></CompleteMultipartUploadResult>"
-/* of two parts: echo ETAG ETAG | xxd -r -p | md5sum */
-#define TWO_PARTS "5775d833b6f80e83231f82899ce76c00-2"
-
-/* How a put is answered apart from its end. */
-static bool
-accept_put(int fd, const Request *request)
-{
-	if (is_method(request, "POST") && has(request, "uploads="))
-		return reply(fd, "200 OK", "", CREATED);
-	if (is_method(request, "PUT"))
-		return reply(fd, "200 OK", "ETag: \"" ETAG "\"\r\n", "");
-	if (is_method(request, "DELETE"))
-		return reply(fd, "204 No Content", "", "");
-	return reply(fd, "200 OK", "", COMPLETED);
-}
-
-static bool
-damaged_once(int fd, const Request *request)
-{
-	if (request->number == 1)
-		return reply_error(fd, "400 Bad Request", "", "BadDigest");
-	return accept_put(fd, request);
-}
-
-static int	completions;
-
-static bool
-complete_fails_late_once(int fd, const Request *request)
-{
-	if (is_method(request, "POST") && !has(request, "uploads=") && completions++ == 0)
-		return reply_error(fd, "200 OK", "", "InternalError");
-	return accept_put(fd, request);
-}
-
-static bool
-complete_fails_late(int fd, const Request *request)
-{
-	if (is_method(request, "POST") && !has(request, "uploads="))
-		return reply_error(fd, "200 OK", "", "AccessDenied");
-	return accept_put(fd, request);
-}
-
-static bool
-complete_reply_is_lost(int fd, const Request *request)
-{
-	if (is_method(request, "HEAD"))
-		return reply(fd, "200 OK", "ETag: \"" TWO_PARTS "\"\r\n", "");
-	if (is_method(request, "POST") && !has(request, "uploads="))
-	{
-		if (completions++ == 0)
-			return false;
-		return reply_error(fd, "404 Not Found", "", "NoSuchUpload");
-	}
-	return accept_put(fd, request);
-}
-
-static bool
-part_is_denied(int fd, const Request *request)
-{
-	if (is_method(request, "PUT") && has(request, "partNumber=2"))
-		return reply_error(fd, "403 Forbidden", "", "AccessDenied");
-	return accept_put(fd, request);
-}
-
-static bool
-abort_hangs(int fd, const Request *request)
-{
-	if (is_method(request, "DELETE"))
-		return hang();
-	return accept_put(fd, request);
-}
-
-static void
-test_writing(void)
-{
-	StediStatus status = {0};
-	StediStore *store = begin(accept_put);
-	StediPut   *put;
-	char	   *etag = NULL;
-	char	   *data = calloc(1, PART_SIZE + 1);
-	double		start;
-
-	ok(put_object(store, 1000, &etag, &status) == STEDI_OK && strcmp(etag, ETAG) == 0 &&
-	   requests() == 1 && log_of[0].body_length == 1000 && has(&log_of[0], "content-md5: ") &&
-	   !has(&log_of[0], "Expect"), "a small object is one PUT");
-	free(etag);
-	end(store);
-
-	store = begin(accept_put);
-	ok(put_object(store, PART_SIZE, &etag, &status) == STEDI_OK && requests() == 1,
-	   "an object of just the part size too");
-	free(etag);
-	end(store);
-
-	store = begin(accept_put);
-	ok(put_object(store, 2 * PART_SIZE + 1, &etag, &status) == STEDI_OK &&
-	   strcmp(etag, "done-3") == 0 && count_requests("PUT", "uploadId=up%2F1") == 3 &&
-	   requests() == 5, "a larger one is a multipart upload");
-	free(etag);
-	end(store);
-
-	store = begin(damaged_once);
-	ok(put_object(store, 1000, &etag, &status) == STEDI_OK && requests() == 2,
-	   "a body damaged on the way is sent again");
-	free(etag);
-	end(store);
-
-	completions = 0;
-	store = begin(complete_fails_late_once);
-	ok(put_object(store, PART_SIZE + 1, &etag, &status) == STEDI_OK && completions == 2,
-	   "an error inside a 200 is retried");
-	free(etag);
-	end(store);
-	store = begin(complete_fails_late);
-	ok(put_object(store, PART_SIZE + 1, &etag, &status) == STEDI_DENIED &&
-	   count_requests("DELETE", "uploadId=up%2F1") > 0,
-	   "an error inside a 200 is an error, and the upload is aborted");
-	end(store);
-	completions = 0;
-	store = begin(complete_reply_is_lost);
-	ok(put_object(store, PART_SIZE + 1, &etag, &status) == STEDI_OK && strcmp(etag, TWO_PARTS) == 0,
-	   "a completion whose reply was lost is recognised");
-	free(etag);
-	end(store);
-	store = begin(part_is_denied);
-	ok(put_object(store, 4 * PART_SIZE, &etag, &status) == STEDI_DENIED &&
-	   count_requests("DELETE", "uploadId=up%2F1") > 0, "a part that is refused fails the put");
-	end(store);
-
-	store = begin(abort_hangs);
-	put = stedi_store_put(store, "the/key", NULL, &status);
-	stedi_put_write(put, data, PART_SIZE + 1, &status);
-	start = seconds();
-	waits = 0;
-	ok(!stedi_put_abort(put, 200) && seconds() - start < 0.4 && seconds() - start >= 0.15 &&
-	   waits == 0, "an abort ends in time and without the waiter");
-	end(store);
-
-	store = begin(always_hang);
-	put = stedi_store_put(store, "the/key", NULL, &status);
-	stop_at = seconds() + 0.1;
-	ok(!stedi_put_write(put, data, PART_SIZE + 1, &status) && status.code == STEDI_CANCELLED &&
-	   !stedi_put_abort(put, 100), "an upload begun without a reply may be left over");
-	end(store);
-
-	store = begin(accept_put);
-	put = stedi_store_put(store, "the/key", NULL, &status);
-	stedi_put_write(put, data, PART_SIZE + 1, &status);
-	end(store);
-	ok(true, "a put under way is closed with its store");
-	free(data);
-}
-
 int
 main(void)
 {
@@ -529,6 +353,5 @@ main(void)
 	test_many_gets();
 	test_slow_reader();
 	test_hanging();
-	test_writing();
 	return tap_done();
 }
