@@ -103,6 +103,7 @@ open_s3(StediLake *lake, const char *uri, StediStatus *status)
 	config.idle_timeout_ms = stedi_idle_timeout;
 	config.max_connections = stedi_concurrency + stedi_upload_concurrency;
 	config.get_buffer_size = (size_t) stedi_prefetch_size * 1024;
+	config.max_ranges = stedi_concurrency - 1;
 	config.part_size = (size_t) stedi_part_size * 1024;
 	config.max_parts_in_flight = stedi_upload_concurrency;
 	return stedi_store_open_s3(&config, stedi_waiter(&lake->wait), status);

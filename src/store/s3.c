@@ -101,6 +101,8 @@ copy_config(S3Store *store, const StediS3Config *config, StediStatus *status)
 		copy->max_attempts = 1;
 	if (copy->max_parts_in_flight < 1)
 		copy->max_parts_in_flight = 1;
+	if (copy->max_ranges < 0)
+		copy->max_ranges = 0;
 	if (copy->max_connections < 1)
 		copy->max_connections = 1;
 	return true;
@@ -455,8 +457,8 @@ s3_abort_upload(StediStore *base, const StediUpload *upload, StediStatus *status
 static int
 connections(const StediS3Config *config)
 {
-	/* gets, the get or the small call that is waited for, parts */
-	return config->max_connections + 1 + config->max_parts_in_flight;
+	/* gets, the get or the small call that is waited for, its ranges, parts */
+	return config->max_connections + 1 + config->max_ranges + config->max_parts_in_flight;
 }
 
 /*

@@ -8,6 +8,18 @@
  * when it has drained to half it goes on.  A transfer that breaks is continued
  * where it stopped, with a ranged request for the same version; the ring never
  * notices.
+ *
+ * A connection to S3 carries less than the network does.  So a large object is
+ * asked for in ranges of the ring's size, each with a ring of its own:
+ *
+ *	range 5 --> ring --> caller
+ *	range 6 --> ring
+ *	range 7 --> ring
+ *
+ * The first range is all that a get fetches ahead; while it is read, and once
+ * the server has shown that it knows ranges, others follow, as far as the store
+ * has some left for it.  So the store's memory is bounded by its open gets and
+ * max_ranges, times get_buffer_size, and a slow caller stops all of them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,34 +31,67 @@
 /* libcurl hands over at most 16 kB at once, and the ring takes that or nothing. */
 #define MIN_RING_SIZE		(64 * 1024)
 
+/* Of fewer ranges nothing is gained. */
+#define MIN_RANGES			3
+
 /* After so much progress a break is a new one, and has all attempts. */
 #define PROGRESS			(1024 * 1024)
 
-typedef struct S3Get
+typedef struct S3Get S3Get;
+
+/* A part of the object that is asked for by itself, or all of it. */
+typedef struct Range
 {
-	StediGet	base;
-	S3Request	request;
-	StediObject object;
+	S3Request	request;		/* first member */
+	S3Get	   *get;
+	struct Range *next;			/* what follows in the object */
+	uint64_t	received;		/* of the object, up to here, are in the ring or read */
+	uint64_t	end;			/* the first byte that is not asked for */
 
 	char	   *ring;			/* NULL until the first byte */
-	size_t		ring_size;
 	size_t		start;			/* of the bytes in the ring */
 	size_t		length;			/* of them */
 
-	uint64_t	received;		/* bytes put into the ring so far */
 	uint64_t	marked;			/* received, when attempts were counted anew */
 	uint64_t	skip;			/* bytes of this reply that are known already */
 	bool		validated;		/* the reply's headers, in this attempt */
-	char		range[64];
-	char		if_match[300];
-} S3Get;
+	char		header[64];
+} Range;
 
+struct S3Get
+{
+	StediGet	base;
+	StediObject object;
+	size_t		ring_size;
+	bool		by_ranges;		/* and not in one stream */
+	bool		knows_ranges;	/* the server has shown it */
+	Range	   *first;			/* the one that is read */
+	Range	   *last;
+	int			n_more;			/* ranges behind the first, which the store counts */
+	uint64_t	asked;			/* where the next range begins */
+	Range	   *spare;			/* one that has been read, or NULL */
+	char		if_match[300];
+};
+
+static S3Store *store_of(const S3Get *get);
+static bool add_range(S3Get *get);
+static bool add_ranges(S3Get *get, StediStatus *status);
+static void next_range(S3Get *get);
+static void free_range(Range *range);
 static void prepare(S3Request *request);
 static bool check(S3Request *request);
 static StediHttpTake receive(StediHttpTransfer *transfer, const char *data, size_t length);
-static bool validate(S3Get *get);
-static bool fail_length(S3Get *get, uint64_t length);
-static size_t take(S3Get *get, char *buffer, size_t size);
+static bool validate(Range *range);
+static bool pin_version(S3Get *get, Range *range);
+static bool fail_length(Range *range, uint64_t length);
+static bool fail_range(Range *range);
+static size_t take(Range *range, char *buffer, size_t size);
+
+static S3Store *
+store_of(const S3Get *get)
+{
+	return (S3Store *) get->base.handle.store;
+}
 
 StediGet *
 stedi_s3_get(StediStore *base, const StediObject *object, StediStatus *status)
@@ -54,6 +99,7 @@ stedi_s3_get(StediStore *base, const StediObject *object, StediStatus *status)
 	S3Store    *store = (S3Store *) base;
 	S3Get	   *get = calloc(1, sizeof(*get));
 	size_t		size = store->config.get_buffer_size;
+	StediStatus ignored = {0};
 
 	if (get == NULL || !stedi_object_copy(&get->object, object))
 	{
@@ -61,48 +107,137 @@ stedi_s3_get(StediStore *base, const StediObject *object, StediStatus *status)
 		stedi_no_memory(status);
 		return NULL;
 	}
+	get->base.handle.store = base;
 	if (size < MIN_RING_SIZE)
 		size = MIN_RING_SIZE;
 	get->ring_size = object->size < size ? (size_t) object->size : size;
+	get->by_ranges = store->config.max_ranges > 0 && object->size / MIN_RANGES >= size;
+	if (!add_range(get))
+	{
+		stedi_no_memory(status);
+		stedi_s3_get_close(&get->base);
+		return NULL;
+	}
+	get->first->request.transfer.may_queue = true;
 
-	stedi_s3_request_init(&get->request, store, "read", "GET", get->object.key);
-	if (object->version_id != NULL)
-		stedi_s3_request_query(&get->request, "versionId", get->object.version_id);
-	get->request.prepare = prepare;
-	get->request.check = check;
-	get->request.transfer.receive = receive;
-	get->request.transfer.may_queue = true;
-	stedi_s3_request_start(&get->request);
+	/* Let it go off now: the caller may be busy for long.  What is in the way
+	 * of going on at all, a cancel, will be so again when the get is read. */
+	stedi_http_poll(store->http, &base->waiter, &ignored);
 	return &get->base;
+}
+
+/* Ask for the next range.  False: no memory. */
+static bool
+add_range(S3Get *get)
+{
+	uint64_t	left = get->object.size - get->asked;
+	Range	   *range = get->spare;
+	char	   *ring = range != NULL ? range->ring : NULL;
+
+	if (range == NULL && (range = malloc(sizeof(*range))) == NULL)
+		return false;
+	get->spare = NULL;
+	memset(range, 0, sizeof(*range));
+	range->ring = ring;
+	range->get = get;
+	range->received = range->marked = get->asked;
+	range->end = get->asked + (get->by_ranges && left > get->ring_size ? get->ring_size : left);
+	get->asked = range->end;
+	if (get->last != NULL)
+		get->last->next = range;
+	else
+		get->first = range;
+	get->last = range;
+
+	stedi_s3_request_init(&range->request, store_of(get), "read", "GET", get->object.key);
+	if (get->object.version_id != NULL)
+		stedi_s3_request_query(&range->request, "versionId", get->object.version_id);
+	range->request.prepare = prepare;
+	range->request.check = check;
+	range->request.transfer.receive = receive;
+	stedi_s3_request_start(&range->request);
+	return true;
+}
+
+/* Have a range to read, and as many more as there may be. */
+static bool
+add_ranges(S3Get *get, StediStatus *status)
+{
+	S3Store    *store = store_of(get);
+
+	while (get->asked < get->object.size &&
+		   (get->first == NULL ||
+			(get->knows_ranges && store->n_ranges < store->config.max_ranges)))
+	{
+		bool		more = get->first != NULL;
+
+		if (!add_range(get))
+			return stedi_no_memory(status);
+		get->n_more += more;
+		store->n_ranges += more;
+	}
+	return true;
+}
+
+/* The first range has been read to its end. */
+static void
+next_range(S3Get *get)
+{
+	Range	   *range = get->first;
+
+	get->first = range->next;
+	if (get->first == NULL)
+		get->last = NULL;
+	else
+	{
+		get->n_more--;
+		store_of(get)->n_ranges--;
+	}
+	stedi_s3_request_free(&range->request);
+	if (get->spare != NULL)
+		free_range(get->spare);
+	get->spare = range;
 }
 
 ssize_t
 stedi_s3_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status)
 {
 	S3Get	   *get = (S3Get *) base;
-	S3Store    *store = (S3Store *) base->handle.store;
+	S3Store    *store = store_of(get);
+	Range	   *range;
 
-	while (get->length == 0)
+	for (;;)
 	{
-		if (get->request.done)
+		if (!add_ranges(get, status))
+			return -1;
+		range = get->first;
+		if (range->length > 0)
+			break;
+		if (!range->request.done)
 		{
-			if (get->request.status.code == STEDI_OK)
-				return 0;
-			*status = get->request.status;
+			stedi_http_hurry(&range->request.transfer);
+			if (!stedi_http_step(store->http, &store->base.waiter, status))
+				return -1;
+		}
+		else if (range->request.status.code != STEDI_OK)
+		{
+			*status = range->request.status;
 			return -1;
 		}
-		stedi_http_hurry(&get->request.transfer);
-		if (!stedi_http_step(store->http, &store->base.waiter, status))
-			return -1;
+		else if (range->end == get->object.size)
+			return 0;
+		else
+			next_range(get);
 	}
 
-	size = take(get, buffer, size);
-	if (get->request.transfer.paused && get->length <= get->ring_size / 2)
-	{
-		stedi_http_unpause(&get->request.transfer);
-		if (!stedi_http_poll(store->http, &store->base.waiter, status))
-			return -1;
-	}
+	size = take(range, buffer, size);
+	if (range->request.transfer.paused && range->length <= get->ring_size / 2)
+		stedi_http_unpause(&range->request.transfer);
+	else if (get->n_more == 0)
+		return (ssize_t) size;
+	/* the others have to move, too, while this one is read */
+	if (!stedi_http_poll(store->http, &store->base.waiter, status))
+		return -1;
 	return (ssize_t) size;
 }
 
@@ -110,30 +245,46 @@ void
 stedi_s3_get_close(StediGet *base)
 {
 	S3Get	   *get = (S3Get *) base;
+	Range	   *range;
 
-	stedi_s3_request_free(&get->request);
+	store_of(get)->n_ranges -= get->n_more;
+	while ((range = get->first) != NULL)
+	{
+		get->first = range->next;
+		free_range(range);
+	}
+	if (get->spare != NULL)
+		free_range(get->spare);
 	stedi_object_free(&get->object);
-	free(get->ring);
 	free(get);
+}
+
+static void
+free_range(Range *range)
+{
+	stedi_s3_request_free(&range->request);
+	free(range->ring);
+	free(range);
 }
 
 /* Move up to size bytes out of the ring, which is not empty. */
 static size_t
-take(S3Get *get, char *buffer, size_t size)
+take(Range *range, char *buffer, size_t size)
 {
-	size_t		until_wrap = get->ring_size - get->start;
+	size_t		ring_size = range->get->ring_size;
+	size_t		until_wrap = ring_size - range->start;
 
-	if (size > get->length)
-		size = get->length;
+	if (size > range->length)
+		size = range->length;
 	if (size <= until_wrap)
-		memcpy(buffer, get->ring + get->start, size);
+		memcpy(buffer, range->ring + range->start, size);
 	else
 	{
-		memcpy(buffer, get->ring + get->start, until_wrap);
-		memcpy(buffer + until_wrap, get->ring, size - until_wrap);
+		memcpy(buffer, range->ring + range->start, until_wrap);
+		memcpy(buffer + until_wrap, range->ring, size - until_wrap);
 	}
-	get->start = (get->start + size) % get->ring_size;
-	get->length -= size;
+	range->start = (range->start + size) % ring_size;
+	range->length -= size;
 	return size;
 }
 
@@ -141,19 +292,21 @@ take(S3Get *get, char *buffer, size_t size)
 static void
 prepare(S3Request *request)
 {
-	S3Get	   *get = (S3Get *) ((char *) request - offsetof(S3Get, request));
+	Range	   *range = (Range *) request;
+	S3Get	   *get = range->get;
 
-	get->validated = false;
+	range->validated = false;
 	request->n_headers = 0;
 	if (get->object.etag != NULL)
 	{
 		snprintf(get->if_match, sizeof(get->if_match), "\"%s\"", get->object.etag);
 		stedi_s3_request_header(request, "if-match", get->if_match);
 	}
-	if (get->received > 0)
+	if (range->received > 0 || range->end < get->object.size)
 	{
-		snprintf(get->range, sizeof(get->range), "bytes=%" PRIu64 "-", get->received);
-		stedi_s3_request_header(request, "range", get->range);
+		snprintf(range->header, sizeof(range->header), "bytes=%" PRIu64 "-%" PRIu64,
+				 range->received, range->end - 1);
+		stedi_s3_request_header(request, "range", range->header);
 	}
 }
 
@@ -161,52 +314,56 @@ prepare(S3Request *request)
 static StediHttpTake
 receive(StediHttpTransfer *transfer, const char *data, size_t length)
 {
-	S3Get	   *get = (S3Get *) ((char *) transfer - offsetof(S3Get, request.transfer));
+	Range	   *range = (Range *) transfer;
+	size_t		ring_size = range->get->ring_size;
 	size_t		end;
 	size_t		until_wrap;
 
-	if (!validate(get))
+	if (!validate(range))
 		return STEDI_HTTP_REFUSE;
-	if (get->skip >= length)
+	if (range->skip >= length)
 	{
-		get->skip -= length;
+		range->skip -= length;
 		return STEDI_HTTP_TAKEN;
 	}
-	if (length - get->skip > get->object.size - get->received)
+	if (length - range->skip > range->end - range->received)
 	{
-		fail_length(get, get->received + (length - get->skip));
+		if (range->end < range->get->object.size)
+			fail_range(range);
+		else
+			fail_length(range, range->received + (length - range->skip));
 		return STEDI_HTTP_REFUSE;
 	}
-	if (length - get->skip > get->ring_size - get->length)
+	if (length - range->skip > ring_size - range->length)
 		return STEDI_HTTP_FULL;
-	if (get->ring == NULL)
+	if (range->ring == NULL)
 	{
-		get->ring = malloc(get->ring_size);
-		if (get->ring == NULL)
+		range->ring = malloc(ring_size);
+		if (range->ring == NULL)
 		{
-			stedi_no_memory(&get->request.status);
+			stedi_no_memory(&range->request.status);
 			return STEDI_HTTP_REFUSE;
 		}
 	}
 
-	data += get->skip;
-	length -= get->skip;
-	get->skip = 0;
-	end = (get->start + get->length) % get->ring_size;
-	until_wrap = get->ring_size - end;
+	data += range->skip;
+	length -= range->skip;
+	range->skip = 0;
+	end = (range->start + range->length) % ring_size;
+	until_wrap = ring_size - end;
 	if (length <= until_wrap)
-		memcpy(get->ring + end, data, length);
+		memcpy(range->ring + end, data, length);
 	else
 	{
-		memcpy(get->ring + end, data, until_wrap);
-		memcpy(get->ring, data + until_wrap, length - until_wrap);
+		memcpy(range->ring + end, data, until_wrap);
+		memcpy(range->ring, data + until_wrap, length - until_wrap);
 	}
-	get->length += length;
-	get->received += length;
-	if (get->received - get->marked >= PROGRESS)
+	range->length += length;
+	range->received += length;
+	if (range->received - range->marked >= PROGRESS)
 	{
-		get->marked = get->received;
-		get->request.attempts = 0;
+		range->marked = range->received;
+		range->request.attempts = 0;
 	}
 	return STEDI_HTTP_TAKEN;
 }
@@ -216,72 +373,93 @@ receive(StediHttpTransfer *transfer, const char *data, size_t length)
  * Sets skip, or the request's status.
  */
 static bool
-validate(S3Get *get)
+validate(Range *range)
 {
-	S3Request  *request = &get->request;
+	S3Get	   *get = range->get;
+	S3Request  *request = &range->request;
 	const StediHttpHeaders *reply = &request->transfer.reply;
+	long		http_status = request->transfer.status;
 	uint64_t	first;
 	uint64_t	last;
 	uint64_t	total;
-	char	   *etag;
 
-	if (get->validated)
+	if (range->validated)
 		return true;
-	get->skip = 0;
+	range->skip = 0;
+	if (!pin_version(get, range))
+		return false;
 
-	if (reply->etag[0] != '\0')
-	{
-		etag = stedi_s3_plain_etag(reply->etag);
-		if (etag == NULL)
-			return stedi_no_memory(&request->status);
-		if (get->object.etag == NULL)
-			get->object.etag = etag;	/* pinned from here on */
-		else
-		{
-			bool		same = strcmp(etag, get->object.etag) == 0;
-
-			free(etag);
-			if (!same)
-			{
-				char		what[STEDI_MESSAGE_SIZE];
-
-				stedi_s3_describe(request->store, get->object.key, what, sizeof(what));
-				return stedi_status_set(&request->status, STEDI_CHANGED,
-										"%s has changed since it was listed", what);
-			}
-		}
-	}
-
-	if (request->transfer.status == 206 && get->received > 0)
+	if (http_status == 206 && (range->received > 0 || range->end < get->object.size))
 	{
 		if (sscanf(reply->content_range, "bytes %" SCNu64 "-%" SCNu64 "/%" SCNu64,
 				   &first, &last, &total) != 3 ||
-			first != get->received || last + 1 != total || total != get->object.size)
-			return stedi_status_set(&request->status, STEDI_PROTOCOL,
-									"the object store sent another range than it was asked for");
+			first != range->received || last + 1 != range->end || total != get->object.size ||
+			(reply->content_length >= 0 &&
+			 (uint64_t) reply->content_length != range->end - range->received))
+			return fail_range(range);
+		get->knows_ranges = get->by_ranges;
 	}
-	else if (request->transfer.status == 200)
+	else if (http_status == 200)
 	{
-		/* a server that knows no ranges begins at the beginning */
+		/* a server that knows no ranges begins at the beginning, and sends all */
 		if (reply->content_length >= 0 && (uint64_t) reply->content_length != get->object.size)
-			return fail_length(get, (uint64_t) reply->content_length);
-		get->skip = get->received;
+			return fail_length(range, (uint64_t) reply->content_length);
+		if (get->knows_ranges)
+			return fail_range(range);
+		range->end = get->asked = get->object.size;
+		range->skip = range->received;
 	}
 	else
 		return stedi_status_set(&request->status, STEDI_PROTOCOL,
 								"the object store answered a read with HTTP status %ld",
-								request->transfer.status);
-	get->validated = true;
+								http_status);
+	range->validated = true;
 	return true;
 }
 
+/* The etag of the listing, or of the first reply, has to be that of all replies. */
 static bool
-fail_length(S3Get *get, uint64_t length)
+pin_version(S3Get *get, Range *range)
 {
+	const char *sent = range->request.transfer.reply.etag;
+	char		what[STEDI_MESSAGE_SIZE];
+	char	   *etag;
+	bool		same;
+
+	if (sent[0] == '\0')
+		return true;
+	etag = stedi_s3_plain_etag(sent);
+	if (etag == NULL)
+		return stedi_no_memory(&range->request.status);
+	if (get->object.etag == NULL)
+	{
+		get->object.etag = etag;
+		return true;
+	}
+	same = strcmp(etag, get->object.etag) == 0;
+	free(etag);
+	if (same)
+		return true;
+	stedi_s3_describe(store_of(get), get->object.key, what, sizeof(what));
+	return stedi_status_set(&range->request.status, STEDI_CHANGED,
+							"%s has changed since it was listed", what);
+}
+
+static bool
+fail_range(Range *range)
+{
+	return stedi_status_set(&range->request.status, STEDI_PROTOCOL,
+							"the object store sent another range than it was asked for");
+}
+
+static bool
+fail_length(Range *range, uint64_t length)
+{
+	S3Get	   *get = range->get;
 	char		what[STEDI_MESSAGE_SIZE];
 
-	stedi_s3_describe(get->request.store, get->object.key, what, sizeof(what));
-	return stedi_status_set(&get->request.status, STEDI_CORRUPT,
+	stedi_s3_describe(store_of(get), get->object.key, what, sizeof(what));
+	return stedi_status_set(&range->request.status, STEDI_CORRUPT,
 							"%s has %" PRIu64 " bytes, not the %" PRIu64 " it was listed with",
 							what, length, get->object.size);
 }
@@ -290,8 +468,8 @@ fail_length(S3Get *get, uint64_t length)
 static bool
 check(S3Request *request)
 {
-	S3Get	   *get = (S3Get *) ((char *) request - offsetof(S3Get, request));
+	Range	   *range = (Range *) request;
 
 	/* an empty body has not been looked at yet */
-	return validate(get) && get->received == get->object.size;
+	return validate(range) && range->received == range->end;
 }

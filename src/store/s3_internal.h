@@ -23,6 +23,7 @@ typedef struct S3Store
 	char	   *authority;		/* "host[:port]" of a given endpoint; NULL: AWS's */
 	char		region[64];		/* the bucket's, once it is known */
 	time_t		clock_offset;	/* seconds the server's clock is ahead */
+	int			n_ranges;		/* of max_ranges in use */
 } S3Store;
 
 typedef struct S3Request S3Request;

@@ -64,6 +64,8 @@ typedef struct StediS3Config
 	long		idle_timeout_ms;	/* no byte moved for so long: the attempt failed */
 	int			max_connections;
 	size_t		get_buffer_size;	/* bytes buffered per get before it is paused */
+	int			max_ranges;		/* as many again, for the ranges that a large object
+								 * is fetched by while it is read; 0: in one stream */
 	size_t		part_size;		/* bytes per part of a multipart upload, >= 5 MiB */
 	int			max_parts_in_flight;
 } StediS3Config;

@@ -12,8 +12,9 @@ A control connection takes one JSON object per line and answers each with one:
 
   {"do": "rule", ...}    add a rule, see below
   {"do": "release"}      let everything that is stalled go on
-  {"do": "clear"}        forget the rules and the requests, and release
-  {"do": "state"}        {"stalled": COUNT, "requests": [...]}, in order of arrival
+  {"do": "clear"}        forget the rules, requests and connections, and release
+  {"do": "state"}        {"stalled": COUNT, "connections": COUNT, "requests": [...]},
+                         in order of arrival
 
 The members of a rule; the first rule that matches a request is applied:
 
@@ -29,6 +30,8 @@ The members of a rule; the first rule that matches a request is applied:
     cut                  close after so many bytes of the reply's body
     reset                the same, with a TCP reset; without bytes: at once
     lose                 pass the request on, and close instead of answering
+    delay                pass the request on after "ms" milliseconds
+    throttle             the same, and the reply's body at "rate" bytes per second
 """
 
 import json
@@ -58,6 +61,7 @@ class State:
         with self.lock:
             self.rules = []
             self.requests = []
+            self.connections = 0
         self.release()
 
     def release(self):
@@ -100,6 +104,7 @@ class State:
         elif do == "state":
             with self.lock:
                 return {"stalled": self.stalled,
+                        "connections": self.connections,
                         "requests": list(self.requests)}
         else:
             raise ValueError(f"unknown command {do}")
@@ -172,6 +177,8 @@ class Client(socketserver.BaseRequestHandler):
 
     def handle(self):
         self.state = self.server.state
+        with self.state.lock:
+            self.state.connections += 1
         self.client = Side(self.request)
         self.upstream = None
         try:
@@ -204,6 +211,8 @@ class Client(socketserver.BaseRequestHandler):
         if action == "stall" and at == "request":
             self.stall()
             action = "pass"
+        if action in ("delay", "throttle"):
+            time.sleep(rule.get("ms", 0) / 1000)
         if headers.get("expect", "").lower() == "100-continue":
             self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = b"\r\n".join(line for line in head.split(b"\r\n")
@@ -235,8 +244,14 @@ class Client(socketserver.BaseRequestHandler):
         self.client.send(head + b"\r\n\r\n")
         sent = 0
 
+        began = time.monotonic()
+
         def pass_on(data):
             nonlocal sent, action
+            if action == "throttle":
+                self.slowly(data, began + sent / rule["rate"], rule["rate"])
+                sent += len(data)
+                return
             while data:
                 room = limit - sent
                 if action in ("cut", "reset", "stall") and len(data) > room:
@@ -292,6 +307,12 @@ class Client(socketserver.BaseRequestHandler):
                   for name, value in rule.get("headers", {}).items()]
         self.client.send("\r\n".join(lines).encode() + b"\r\n\r\n"
                          + (b"" if method == "HEAD" else body))
+
+    def slowly(self, data, at, rate):
+        """Send at this many bytes per second, from this time on."""
+        for start in range(0, len(data), 16384):
+            self.client.send(data[start:start + 16384])
+            time.sleep(max(0, at + (start + 16384) / rate - time.monotonic()))
 
     def stall(self):
         """Wait to be released, or until the client has gone."""

@@ -343,6 +343,179 @@ test_hanging(void)
 	end(store);
 }
 
+/*
+ * A large object by ranges.
+ */
+#define RING_SIZE	(64 * 1024)	/* five ranges */
+
+static int	at_once;			/* these two are protected by lock */
+static int	most_at_once;
+
+/* Send what the request's range asks for, or all, after a while. */
+static bool
+send_range(int fd, const Request *request, const char *etag)
+{
+	const char *range = strcasestr(request->text, "range: bytes=");
+	size_t		from = range_start(request);
+	size_t		to = range != NULL ? strtoul(strchr(range, '-') + 1, NULL, 10) + 1 : BODY_SIZE;
+	char		head[512];
+
+	snprintf(head, sizeof(head), "HTTP/1.1 %s\r\nETag: \"%s\"\r\nContent-Length: %zu\r\n"
+			 "Content-Range: bytes %zu-%zu/%d\r\n\r\n", range != NULL ? "206 Partial" : "200 OK",
+			 etag, to - from, from, to - 1, BODY_SIZE);
+	pthread_mutex_lock(&lock);
+	if (++at_once > most_at_once)
+		most_at_once = at_once;
+	pthread_mutex_unlock(&lock);
+	usleep(100000);
+	pthread_mutex_lock(&lock);
+	at_once--;
+	pthread_mutex_unlock(&lock);
+	send_text(fd, head);
+	send_all(fd, body + from, to - from);
+	return true;
+}
+
+static bool
+knows_ranges(int fd, const Request *request)
+{
+	if (has(request, "list-type=2"))
+		return reply(fd, "200 OK", "", LIST_OF("", LAST_PAGE));
+	return send_range(fd, request, ETAG);
+}
+
+static bool
+knows_no_ranges(int fd, const Request *request)
+{
+	(void) request;
+	return send_body(fd, 0, BODY_SIZE, ETAG);
+}
+
+static bool
+third_is_changed(int fd, const Request *request)
+{
+	return send_range(fd, request, range_start(request) == 2 * RING_SIZE ? "someothertag" : ETAG);
+}
+
+static bool
+third_is_another(int fd, const Request *request)
+{
+	if (range_start(request) == 2 * RING_SIZE)
+		return send_body(fd, 2 * RING_SIZE, BODY_SIZE, ETAG);
+	return send_range(fd, request, ETAG);
+}
+
+static bool
+third_is_whole(int fd, const Request *request)
+{
+	if (range_start(request) == 2 * RING_SIZE)
+		return send_body(fd, 0, BODY_SIZE, ETAG);
+	return send_range(fd, request, ETAG);
+}
+
+static bool
+third_is_cut_once(int fd, const Request *request)
+{
+	char		head[512];
+
+	if (range_start(request) != 2 * RING_SIZE)
+		return send_range(fd, request, ETAG);
+	snprintf(head, sizeof(head), "HTTP/1.1 206 Partial\r\nETag: \"" ETAG "\"\r\nContent-Length: %d\r\n"
+			 "Content-Range: bytes %d-%d/%d\r\n\r\n", RING_SIZE, 2 * RING_SIZE, 3 * RING_SIZE - 1, BODY_SIZE);
+	send_text(fd, head);
+	send_all(fd, body + 2 * RING_SIZE, 1000);
+	return false;
+}
+
+static bool
+later_ones_hang(int fd, const Request *request)
+{
+	if (range_start(request) > 0)
+		return hang();
+	return send_range(fd, request, ETAG);
+}
+
+static void
+test_ranges(void)
+{
+	StediStatus status = {0};
+	StediS3Config config = default_config();
+	StediStore *store;
+	StediGet   *gets[3];
+	StediObject small = the_object;
+	char		buffer[1000];
+	double		start;
+
+	config.get_buffer_size = RING_SIZE;
+	config.max_ranges = 3;
+	store = begin_with(knows_ranges, &config);
+	at_once = most_at_once = 0;
+	start = seconds();
+	is_int(read_object(store, &status), STEDI_OK, "a large object is read by ranges");
+	/* the first, three at once, the fifth as soon as the second has been read */
+	ok(seconds() - start < 0.4, "at the same time");
+	is_int(requests(), 5, "each once");
+	is_int(most_at_once, 4, "no more of them than the one that is read and max_ranges");
+	is_int(count_requests("GET", "if-match: \"" ETAG "\""), 5, "all of the same version");
+	ok(has(&log_of[0], "range: bytes=0-65535\r\n") && count_requests("GET", "range: bytes=262144-299999\r\n") == 1,
+	   "the first is asked for as a range, and the last ends with the object");
+	is_int(read_object(store, &status), STEDI_OK, "what a get had of max_ranges it gives back");
+	end(store);
+
+	store = begin_with(knows_ranges, &config);
+	for (int i = 0; i < 3; i++)
+		gets[i] = stedi_store_get(store, &the_object, &status);
+	for (int i = 0; i < 3; i++)
+		list_all(store, "", &status);
+	is_int(count_requests("GET", "range: bytes=0-65535\r\n"), 3, "gets opened ahead ask for their first range");
+	for (int i = 0; i < 20; i++)
+	{
+		usleep(20000);
+		stedi_get_read(gets[0], buffer, 1, &status);
+		stedi_get_read(gets[1], buffer, 1, &status);
+	}
+	is_int(count_requests("GET", "range: bytes="), 6, "and share max_ranges when they are read, however slowly");
+	end(store);
+
+	store = begin_with(knows_no_ranges, &config);
+	ok(read_object(store, &status) == STEDI_OK && requests() == 1,
+	   "a server that knows no ranges sends a large object in one stream");
+	end(store);
+	store = begin_with(third_is_changed, &config);
+	is_int(read_object(store, &status), STEDI_CHANGED, "one range of another version is STEDI_CHANGED");
+	end(store);
+	store = begin_with(third_is_another, &config);
+	is_int(read_object(store, &status), STEDI_PROTOCOL, "another range than asked for is no good");
+	end(store);
+	store = begin_with(third_is_whole, &config);
+	is_int(read_object(store, &status), STEDI_PROTOCOL, "nor is the whole object instead of a range");
+	end(store);
+	store = begin_with(third_is_cut_once, &config);
+	ok(read_object(store, &status) == STEDI_OK && requests() == 6 &&
+	   count_requests("GET", "range: bytes=132072-196607\r\n") == 1, "a range that is cut is continued");
+	end(store);
+
+	store = begin_with(later_ones_hang, &config);
+	start = seconds();
+	stop_at = start + 0.3;
+	ok(read_object(store, &status) == STEDI_CANCELLED && seconds() - start < 0.4,
+	   "a cancel is immediate while ranges hang");
+	start = seconds();
+	end(store);
+	ok(seconds() - start < 0.1, "and so is closing");
+
+	small.size = 3 * RING_SIZE - 1;
+	store = begin_with(always_hang, &config);
+	stop_at = seconds() + 0.1;
+	stedi_get_read(stedi_store_get(store, &small, &status), buffer, 1, &status);
+	ok(requests() == 1 && !has(&log_of[0], "range:"), "an object of fewer ranges is one request");
+	end(store);
+	config.max_ranges = 0;
+	store = begin_with(knows_ranges, &config);
+	ok(read_object(store, &status) == STEDI_OK && requests() == 1, "so is any without max_ranges");
+	end(store);
+}
+
 int
 main(void)
 {
@@ -353,5 +526,6 @@ main(void)
 	test_many_gets();
 	test_slow_reader();
 	test_hanging();
+	test_ranges();
 	return tap_done();
 }

@@ -47,6 +47,7 @@ sub ask
 sub rule { my ($self, %rule) = @_; return $self->ask(do => 'rule', %rule) }
 sub release { return $_[0]->ask(do => 'release') }
 sub clear { return $_[0]->ask(do => 'clear') }
+sub connections { return $_[0]->ask(do => 'state')->{connections} }
 sub stalled { return $_[0]->ask(do => 'state')->{stalled} }
 
 # The requests so far whose method and target match.
