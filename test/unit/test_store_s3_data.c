@@ -256,6 +256,20 @@ test_many_gets(void)
 }
 
 static void
+test_early_start(void)
+{
+	StediStatus status = {0};
+	StediStore *store = begin(whole_object);
+
+	/* so that there is a connection, which a get only has to write to */
+	list_all(store, "", &status);
+	stedi_store_get(store, &the_object, &status);
+	usleep(100000);
+	is_int(requests(), 2, "a get goes off before anybody waits for it");
+	end(store);
+}
+
+static void
 test_slow_reader(void)
 {
 	StediStatus status = {0};
@@ -524,6 +538,7 @@ main(void)
 	start_server();
 	test_reading();
 	test_many_gets();
+	test_early_start();
 	test_slow_reader();
 	test_hanging();
 	test_ranges();
