@@ -32,7 +32,7 @@ PG_OBJS = $(PG_SRCS:.c=.o)
 OBJS = $(PG_OBJS) $(STORE_OBJS) $(CORE_OBJS)
 
 # The extension's SQL, in the order in which it has to run.
-SQL_PARTS = begin server source object reject landing json ingest export \
+SQL_PARTS = begin server source object reject landing json ingest export pending \
 	pseudonym erasure policy \
 	customer_trusted accelerometer_trusted customers_curated \
 	device_owner step_trainer_trusted machine_learning_curated \
@@ -40,7 +40,7 @@ SQL_PARTS = begin server source object reject landing json ingest export \
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
 REGRESS = setup extension server uri read_json load landing reject ledger \
-	hardening zones consent ownership reconcile quality forget export run \
+	hardening zones consent ownership reconcile quality forget export pending run \
 	privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
 ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))

@@ -47,6 +47,7 @@
 #include "pg/export_format.h"
 #include "pg/lake.h"
 #include "pg/ledger.h"
+#include "pg/pending.h"
 #include "pg/scan.h"
 #include "pg/settings.h"
 
@@ -100,6 +101,7 @@ typedef struct StediExport
 	StediFormatter *formatter;
 	StringInfoData text;
 	StediPut   *put;
+	StediPending *pending;		/* record of its upload */
 	StediEncoder *encoder;		/* NULL: without compression */
 	ExportFile	file;
 
@@ -203,6 +205,7 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	SPI_connect();
 	MemoryContextSwitchTo(export->context);
 	lock_target(export);
+	export->pending = stedi_pending_open(export->lake);
 	clean_target(export, previous, &has_previous);
 
 	PG_TRY();
@@ -380,6 +383,8 @@ clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
 
 	foreach(cell, leftovers)
 		delete_name(export, lfirst(cell), true);
+	if (export->pending != NULL)
+		stedi_pending_clean(stedi_lake_uri(export->lake, export->lake->uri.key));
 	abort_stale_uploads(export);
 }
 
@@ -674,9 +679,13 @@ static StediPut *
 start_put(StediExport *export, const char *name, const StediPutOptions *options, StediStatus *status)
 {
 	char	   *key = target_key(export, name);
-	mode_t		saved = umask(S_IWGRP | S_IWOTH);
-	StediPut   *put = stedi_store_put(export->lake->store, key, options, status);
+	StediPutOptions recorded = *options;
+	mode_t		saved;
+	StediPut   *put;
 
+	stedi_pending_put(export->pending, key, &recorded);
+	saved = umask(S_IWGRP | S_IWOTH);
+	put = stedi_store_put(export->lake->store, key, &recorded, status);
 	umask(saved);
 	return put;
 }
@@ -743,6 +752,7 @@ close_file(StediExport *export)
 		stedi_lake_fail(export->lake, &status);
 	stedi_put_close(export->put);
 	export->put = NULL;
+	stedi_pending_forget(export->pending);
 	stedi_encoder_free(export->encoder);
 	export->encoder = NULL;
 
@@ -776,6 +786,7 @@ write_small(StediExport *export, const char *name, const char *type, const char 
 	export->manifest_may_stand = true;
 	stedi_put_close(export->put);
 	export->put = NULL;
+	stedi_pending_forget(export->pending);
 	free(etag);
 }
 
@@ -914,6 +925,7 @@ take_back(StediExport *export, long timeout_ms)
 	stedi_wait_limit(&export->lake->wait, timeout_ms);
 	if (put != NULL && !stedi_put_abort(put, timeout_ms))
 		return;
+	stedi_pending_forget(export->pending);
 	if (export->manifest_may_stand)
 		return;
 	foreach(cell, export->files)

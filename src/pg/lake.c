@@ -84,6 +84,7 @@ open_s3(StediLake *lake, const char *uri, StediStatus *status)
 	StediServer *server = stedi_server_for_uri(uri);
 	StediS3Config config = {0};
 
+	lake->server = server->name;
 	config.bucket = lake->uri.bucket;
 	config.region = server->region;
 	config.endpoint = server->endpoint;

@@ -22,6 +22,7 @@ typedef struct StediLake
 {
 	StediUri	uri;
 	StediStore *store;
+	char	   *server;			/* its name; NULL: file:// */
 	StediBackendWait wait;
 	int			reserved_fds;
 	MemoryContextCallback callback;

@@ -24,6 +24,7 @@
 #include "pg/error.h"
 #include "pg/ingest.h"
 #include "pg/ledger.h"
+#include "pg/pending.h"
 
 PG_FUNCTION_INFO_V1(stedi_run);
 
@@ -84,10 +85,13 @@ stedi_run(PG_FUNCTION_ARGS)
 static void
 run_job(int64 max_objects, int64 max_bytes, bool concurrently)
 {
-	List	   *names = source_names(CurrentMemoryContext);
+	List	   *names;
 	int			failed = 0;
 	ListCell   *cell;
 
+	stedi_pending_clean(NULL);
+	commit_step();
+	names = source_names(CurrentMemoryContext);
 	foreach(cell, names)
 		failed += !ingest_source(lfirst(cell), max_objects, max_bytes);
 	refresh_zones(concurrently);
