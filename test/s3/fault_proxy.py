@@ -200,6 +200,7 @@ class Client(socketserver.BaseRequestHandler):
         rule = self.state.choose({
             "method": method, "target": target, "action": "pass",
             "range": headers.get("range"), "date": headers.get("x-amz-date"),
+            "agent": headers.get("user-agent"),
             "region": scope and scope.group(1), "at": time.time()})
         action, at = rule["action"], rule.get("at")
         limit = rule.get("bytes", 0)

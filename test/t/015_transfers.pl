@@ -56,6 +56,7 @@ $seconds = seconds_of_load('SET stedi.concurrency = 8', 'large.json', $lines);
 cmp_ok($seconds, '<', 6, 'a large object is fetched by several ranges at once');
 my @ranges = grep { defined $_->{range} } $proxy->requests(qr/GET/, qr/large/);
 is(scalar @ranges, 20, 'each of which is asked for once');
+is($ranges[0]{agent}, 'stedi/1.0', 'requests say who sends them');
 diag sprintf '%d MB at 2 MB/s: %.1f s', $lines * length($line) / 1e6, $seconds;
 
 # And what comes has not been mixed up.
