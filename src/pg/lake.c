@@ -15,6 +15,8 @@
 #include "pg/server.h"
 #include "pg/settings.h"
 
+#define MAX_RANGES	16			/* of one object; more need many descriptors and gain nothing */
+
 static void check_file_access(StediAccess access);
 static StediStore *open_s3(StediLake *lake, const char *uri, StediStatus *status);
 static void release_lake(void *arg);
@@ -104,7 +106,7 @@ open_s3(StediLake *lake, const char *uri, StediStatus *status)
 	config.idle_timeout_ms = stedi_idle_timeout;
 	config.max_connections = stedi_concurrency + stedi_upload_concurrency;
 	config.get_buffer_size = (size_t) stedi_prefetch_size * 1024;
-	config.max_ranges = stedi_concurrency - 1;
+	config.max_ranges = Min(stedi_concurrency, MAX_RANGES) - 1;
 	config.part_size = (size_t) stedi_part_size * 1024;
 	config.max_parts_in_flight = stedi_upload_concurrency;
 	return stedi_store_open_s3(&config, stedi_waiter(&lake->wait), status);

@@ -266,16 +266,17 @@ static bool
 parse_name(const char *file, RecordName *name)
 {
 	char		expected[MAXPGPATH];
+	size_t		length;
 
 	memset(name, 0, sizeof(*name));
 	if (sscanf(file, NAME_FORMAT, &name->database, &name->export, &name->number) != 3)
 		return false;
 	snprintf(expected, sizeof(expected), NAME_FORMAT, name->database, name->export, name->number);
-	if (strcmp(file, expected) == 0)
-		return true;
-	strlcat(expected, NEW_SUFFIX, sizeof(expected));
-	name->is_new = true;
-	return strcmp(file, expected) == 0;
+	length = strlen(expected);
+	if (strncmp(file, expected, length) != 0)
+		return false;
+	name->is_new = strcmp(file + length, NEW_SUFFIX) == 0;
+	return name->is_new || file[length] == '\0';
 }
 
 /* NULL: it is no record; with errno ENOENT there is none. */
