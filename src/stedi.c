@@ -34,7 +34,7 @@ int			stedi_max_attempts = 5;
 int			stedi_connect_timeout = 10 * 1000;
 int			stedi_idle_timeout = 60 * 1000;
 int			stedi_concurrency = 8;
-int			stedi_prefetch_size = 1 * KB_PER_MB;
+int			stedi_prefetch_size = 4 * KB_PER_MB;
 int			stedi_part_size = 8 * KB_PER_MB;
 int			stedi_upload_concurrency = 2;
 
@@ -68,7 +68,7 @@ _PG_init(void)
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("stedi.prefetch_size",
 							"Bytes buffered for each object that is being fetched.",
-							NULL, &stedi_prefetch_size, 1 * KB_PER_MB,
+							NULL, &stedi_prefetch_size, 4 * KB_PER_MB,
 							MIN_PREFETCH_SIZE, MAX_PREFETCH_SIZE,
 							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("stedi.part_size",

@@ -52,7 +52,7 @@ my $lines = 100_000;
 $s3->put(key('large.json'), $line x $lines);
 $proxy->clear;
 $proxy->rule(action => 'throttle', rate => 2_000_000, times => 0);
-$seconds = seconds_of_load('SET stedi.concurrency = 8', 'large.json', $lines);
+$seconds = seconds_of_load("SET stedi.concurrency = 8; SET stedi.prefetch_size = '1MB'", 'large.json', $lines);
 cmp_ok($seconds, '<', 6, 'a large object is fetched by several ranges at once');
 my @ranges = grep { defined $_->{range} } $proxy->requests(qr/GET/, qr/large/);
 is(scalar @ranges, 20, 'each of which is asked for once');
@@ -62,7 +62,7 @@ diag sprintf '%d MB at 2 MB/s: %.1f s', $lines * length($line) / 1e6, $seconds;
 # And what comes has not been mixed up.
 $proxy->clear;
 $s3->put(key('numbered.json'), join '', map { sprintf "{\"a\":%d,\"pad\":\"%s\"}\n", $_, 'x' x 150 } 1 .. 60_000);
-seconds_of_load('SET stedi.concurrency = 5', 'numbered.json', 60_000);
+seconds_of_load("SET stedi.concurrency = 5; SET stedi.prefetch_size = '512kB'", 'numbered.json', 60_000);
 is($node->safe_psql('postgres', 'SELECT count(*) FROM target WHERE a <> (record_id & 4294967295)'), 0, 'rows are in the order of the object');
 
 done_testing();
