@@ -28,6 +28,7 @@
 #include "utils/resowner.h"
 #include "utils/rls.h"
 
+#include "pg/clock.h"
 #include "pg/compat.h"
 #include "pg/error.h"
 #include "pg/insert.h"
@@ -50,6 +51,7 @@ struct StediInserter
 	Relation	rel;
 	TupleDesc	desc;			/* a copy: the slots outlive resource owners */
 	MemoryContext batch_context;
+	instr_time *clock;
 
 	/* table_multi_insert */
 	EState	   *estate;
@@ -72,7 +74,6 @@ struct StediInserter
 	char	   *nulls;
 };
 
-static bool takes_multi_insert(Relation rel);
 static bool has_unique_index(Relation rel);
 static void prepare_insert(StediInserter *inserter);
 static void lay_out_fields(StediInserter *inserter);
@@ -96,7 +97,7 @@ stedi_check_insert(Oid relid)
 }
 
 StediInserter *
-stedi_inserter_create(Relation rel, bool catch_errors)
+stedi_inserter_create(Relation rel, bool catch_errors, instr_time *clock)
 {
 	StediInserter *inserter = palloc0(sizeof(StediInserter));
 
@@ -108,19 +109,20 @@ stedi_inserter_create(Relation rel, bool catch_errors)
 	inserter->rel = rel;
 	inserter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
 	inserter->catch_errors = catch_errors;
+	inserter->clock = clock;
 	/* What a batch takes stays with the context when that is reset. */
 	inserter->batch_context = AllocSetContextCreate(CurrentMemoryContext, "stedi rows",
 													4 * BATCH_BYTES, 4 * BATCH_BYTES,
 													ALLOCSET_DEFAULT_MAXSIZE);
-	if (takes_multi_insert(rel))
+	if (stedi_takes_multi_insert(rel))
 		lay_out_fields(inserter);
 	else
 		prepare_insert(inserter);
 	return inserter;
 }
 
-static bool
-takes_multi_insert(Relation rel)
+bool
+stedi_takes_multi_insert(Relation rel)
 {
 	return rel->rd_rel->relkind == RELKIND_RELATION &&
 		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
@@ -336,7 +338,9 @@ static void
 flush_batch(StediInserter *inserter)
 {
 	MemoryContext old = MemoryContextSwitchTo(inserter->batch_context);
+	instr_time	begun;
 
+	INSTR_TIME_SET_CURRENT(begun);
 	if (inserter->n_rows > 0)
 		table_multi_insert(inserter->rel, inserter->slots, inserter->n_rows,
 						   GetCurrentCommandId(true), 0, inserter->bulk);
@@ -358,6 +362,7 @@ flush_batch(StediInserter *inserter)
 	inserter->n_bytes = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(inserter->batch_context);
+	stedi_add_time(inserter->clock, begun);
 }
 
 static StediInserted
@@ -366,7 +371,10 @@ insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *e
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile StediInserted inserted = STEDI_INSERTED;
+	instr_time	begun;
 
+	/* a statement per row: two looks at the clock are nothing to that */
+	INSTR_TIME_SET_CURRENT(begun);
 	for (int i = 0; i < inserter->n_parameters; i++)
 	{
 		inserter->values[i] = values[inserter->parameters[i]];
@@ -403,7 +411,7 @@ insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *e
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 	}
-
+	stedi_add_time(inserter->clock, begun);
 	return inserted;
 }
 

@@ -24,6 +24,7 @@ typedef struct StediLake
 	StediStore *store;
 	StediBackendWait wait;
 	int			reserved_fds;
+	int			lost;			/* for its user: objects lost in a row to connection errors */
 	MemoryContextCallback callback;
 } StediLake;
 
