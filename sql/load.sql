@@ -406,9 +406,8 @@ SELECT l.a, b, c, d, e, f, g, h, i, j, k, l.l, length(m) AS m, n, length(o) AS o
 CREATE TABLE inserted (LIKE laid_out INCLUDING STORAGE);
 INSERT INTO inserted SELECT * FROM laid_out;
 SELECT count(*) AS rows_that_differ FROM (
-	SELECT l.*::text, pg_column_size(l.*), pg_column_size(f), pg_column_size(m), pg_column_size(o), pg_column_size(q) FROM laid_out AS l
-	EXCEPT SELECT l.*::text, pg_column_size(l.*), pg_column_size(f), pg_column_size(m), pg_column_size(o), pg_column_size(q) FROM inserted AS l) AS d;
-SELECT pg_relation_size('laid_out') = pg_relation_size('inserted') AS same_size;
+	SELECT l.*::text, pg_column_size(f), pg_column_size(n), pg_column_size(o), pg_column_size(q) FROM laid_out AS l
+	EXCEPT SELECT l.*::text, pg_column_size(f), pg_column_size(n), pg_column_size(o), pg_column_size(q) FROM inserted AS l) AS d;
 DROP TABLE laid_out, inserted;
 
 -- On the table itself, a load has no lock that INSERT does not have.
