@@ -41,7 +41,7 @@
 #include "pg/insert.h"
 #include "pg/lake.h"
 #include "pg/ledger.h"
-#include "pg/pending.h"
+#include "pg/worklist.h"
 #include "pg/row.h"
 #include "pg/scan.h"
 #include "pg/settings.h"
@@ -74,7 +74,7 @@ typedef struct LoadState
 	MemoryContext object_context;	/* reset for each object */
 	MemoryContext row_context;	/* reset for each record */
 
-	StediPending *pending;		/* NULL: the job names its objects */
+	StediWorklist *worklist;		/* NULL: the job names its objects */
 
 	/* prefetch window: a ring */
 	InFlight	window[WINDOW_OBJECTS];
@@ -348,7 +348,7 @@ stedi_run_job(const StediJob *job)
 	state->object_context = AllocSetContextCreate(context, "stedi object", ALLOCSET_DEFAULT_SIZES);
 	state->row_context = AllocSetContextCreate(context, "stedi row", ALLOCSET_DEFAULT_SIZES);
 	if (job->objects == NULL)
-		state->pending = stedi_pending_begin(state->lake, job->target, job->after, job->force);
+		state->worklist = stedi_worklist_begin(state->lake, job->target, job->after, job->force);
 
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, job->target);
 	pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_FROM);
@@ -366,7 +366,7 @@ stedi_run_job(const StediJob *job)
 	}
 	pgstat_progress_end_command();
 
-	nothing = state->pending != NULL && stedi_pending_listed(state->pending) == 0;
+	nothing = state->worklist != NULL && stedi_worklist_listed(state->worklist) == 0;
 	if (nothing && job->source == NULL)
 		stedi_lake_no_match(state->lake);
 	if (nothing && job->after == NULL)
@@ -447,8 +447,8 @@ next_object(LoadState *state, bool take)
 {
 	const StediJob *job = state->job;
 
-	if (state->pending != NULL)
-		return take ? stedi_pending_next(state->pending) : stedi_pending_peek(state->pending);
+	if (state->worklist != NULL)
+		return take ? stedi_worklist_next(state->worklist) : stedi_worklist_peek(state->worklist);
 	return state->taken < job->n_objects ? &job->objects[state->taken] : NULL;
 }
 
@@ -637,11 +637,13 @@ execute_delete(LoadState *state, const StediExtent *extent, const char *conditio
 								   target_name(state), condition);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		values[2];
+	MemoryContext old = CurrentMemoryContext;
 
 	values[0] = Int64GetDatum((int64) extent->object_id << 32);
 	values[1] = Int64GetDatum(((int64) extent->object_id + 1) << 32);
 	if (SPI_execute_with_args(command, 2, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete the rows of object %d", extent->object_id);
+	MemoryContextSwitchTo(old);
 	return (int64) SPI_processed;
 }
 

@@ -49,7 +49,7 @@
 #include "pg/compat.h"
 #include "pg/insert.h"
 #include "pg/lake.h"
-#include "pg/pending.h"
+#include "pg/worklist.h"
 #include "pg/worker.h"
 
 #define MAGIC			0x57ED1
@@ -98,7 +98,7 @@ typedef struct Leader
 	dsm_segment *segment;
 	Worker		workers[STEDI_MAX_WORKERS];
 	int			n_workers;
-	StediPending *pending;
+	StediWorklist *worklist;
 	char	   *last_key;		/* of the last object handed out */
 	ErrorData  *error;			/* the first of a batch */
 } Leader;
@@ -137,12 +137,12 @@ stedi_run_workers(const StediJob *job, int n_workers, char **last_key)
 	leader->job = job;
 	leader->context = CurrentMemoryContext;
 	lake = stedi_lake_open(job->uri, STEDI_READ, false);
-	leader->pending = stedi_pending_begin(lake, job->target, NULL, false);
-	if (stedi_pending_peek(leader->pending) != NULL)
+	leader->worklist = stedi_worklist_begin(lake, job->target, NULL, false);
+	if (stedi_worklist_peek(leader->worklist) != NULL)
 	{
 		PG_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
 		{
-			start_workers(leader, Min(n_workers, stedi_pending_known(leader->pending)));
+			start_workers(leader, Min(n_workers, stedi_worklist_known(leader->worklist)));
 			hand_out(leader);
 			finish_workers(leader);
 		}
@@ -151,7 +151,7 @@ stedi_run_workers(const StediJob *job, int n_workers, char **last_key)
 	if (leader->error != NULL)
 		ReThrowError(leader->error);
 
-	complete = stedi_pending_listed(leader->pending) > 0 && stedi_pending_peek(leader->pending) == NULL;
+	complete = stedi_worklist_listed(leader->worklist) > 0 && stedi_worklist_peek(leader->worklist) == NULL;
 	stedi_lake_close(lake);
 	*last_key = leader->last_key;
 	return complete;
@@ -237,7 +237,7 @@ hand_out(Leader *leader)
 	{
 		/* This may wait, and so has to come before the look at the queues. */
 		bool		more = leader->error == NULL && alive(leader) > 0 &&
-			stedi_pending_peek(leader->pending) != NULL;
+			stedi_worklist_peek(leader->worklist) != NULL;
 		bool		again = false;
 		int			busy = 0;
 
@@ -258,7 +258,7 @@ hand_out(Leader *leader)
 				continue;
 			hand_batch(leader, worker);
 			again = true;
-			more = stedi_pending_peek(leader->pending) != NULL;
+			more = stedi_worklist_peek(leader->worklist) != NULL;
 		}
 
 		if (again)
@@ -362,7 +362,7 @@ static void
 hand_batch(Leader *leader, Worker *worker)
 {
 	const StediJob *job = leader->job;
-	int			share = stedi_pending_known(leader->pending) / (BATCHES_AHEAD * alive(leader));
+	int			share = stedi_worklist_known(leader->worklist) / (BATCHES_AHEAD * alive(leader));
 	int64		limit = Max(share, 1);
 	int64		n = 0;
 	int64		bytes = 0;
@@ -374,7 +374,7 @@ hand_batch(Leader *leader, Worker *worker)
 		limit = Min(limit, job->max_objects);
 
 	initStringInfo(&objects);
-	while (n < limit && (object = stedi_pending_peek(leader->pending)) != NULL &&
+	while (n < limit && (object = stedi_worklist_peek(leader->worklist)) != NULL &&
 		   (n == 0 || job->max_bytes < 0 || bytes + (int64) object->size <= job->max_bytes))
 	{
 		put_text(&objects, object->key);
@@ -387,7 +387,7 @@ hand_batch(Leader *leader, Worker *worker)
 		if (leader->last_key != NULL)
 			pfree(leader->last_key);
 		leader->last_key = MemoryContextStrdup(leader->context, object->key);
-		(void) stedi_pending_next(leader->pending);
+		(void) stedi_worklist_next(leader->worklist);
 	}
 
 	initStringInfo(&head);

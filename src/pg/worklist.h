@@ -1,13 +1,13 @@
 /*
- * pending.h
+ * worklist.h
  *		The objects of a URI that are still to be loaded, in key order.
  */
-#ifndef STEDI_PG_PENDING_H
-#define STEDI_PG_PENDING_H
+#ifndef STEDI_PG_WORKLIST_H
+#define STEDI_PG_WORKLIST_H
 
 #include "pg/lake.h"
 
-typedef struct StediPending StediPending;
+typedef struct StediWorklist StediWorklist;
 
 /*
  * List what the lake's URI names after the key "after" (NULL: all of it), without
@@ -15,16 +15,16 @@ typedef struct StediPending StediPending;
  * memory context; its memory is bounded, however much is listed.  SPI must be
  * connected.
  */
-extern StediPending *stedi_pending_begin(StediLake *lake, Oid target, const char *after, bool force);
+extern StediWorklist *stedi_worklist_begin(StediLake *lake, Oid target, const char *after, bool force);
 
 /* The next of them, or NULL; valid until the next call.  peek leaves it there. */
-extern const StediObject *stedi_pending_peek(StediPending *pending);
-extern const StediObject *stedi_pending_next(StediPending *pending);
+extern const StediObject *stedi_worklist_peek(StediWorklist *list);
+extern const StediObject *stedi_worklist_next(StediWorklist *list);
 
 /* How many are known to be left at least: those of the page that was listed last. */
-extern int	stedi_pending_known(const StediPending *pending);
+extern int	stedi_worklist_known(const StediWorklist *list);
 
 /* Objects listed so far, pending or not. */
-extern int64 stedi_pending_listed(const StediPending *pending);
+extern int64 stedi_worklist_listed(const StediWorklist *list);
 
-#endif							/* STEDI_PG_PENDING_H */
+#endif							/* STEDI_PG_WORKLIST_H */
