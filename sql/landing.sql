@@ -55,7 +55,7 @@ CALL regress.put('landing/step_trainer/landing/step_trainer-1.json',
 	E'\uFEFF{"sensorReadingTime":1655564444103,"serialNumber":"s-1","distanceFromObject":204},\r\n'
 	'{"sensorReadingTime":1655564446116.0,"serialNumber":"s-1","distanceFromObject":2.05e2},\r\n');
 
-SELECT source, regress.clean(uri) AS uri, status, rows_parsed, rows_loaded, rows_rejected, bytes, first_error, elapsed >= '0' AS took_time
+SELECT source, regress.clean(uri) AS uri, status, rows_parsed, rows_loaded, rows_rejected, bytes, first_error, download >= '0' AND parse > '0' AND insert > '0' AND download + parse + insert = elapsed AS timed
 FROM stedi.ingest();
 SELECT customer_name, email, phone, birth_day, serial_number, registration_date, last_update_date FROM stedi.customer_landing ORDER BY record_id;
 SELECT customer_name, share_with_research_as_of_date, share_with_public_as_of_date, share_with_friends_as_of_date, rescued FROM stedi.customer_landing ORDER BY record_id;

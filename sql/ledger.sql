@@ -161,3 +161,30 @@ FROM (SELECT object_id, lag(object_id) OVER (ORDER BY uri COLLATE "C") AS previo
 DROP VIEW ledger;
 DROP VIEW window_on_parts;
 DROP TABLE items, anonymous, own_id, forged, parts, many;
+
+-- A changed object is found by the blocks that its rows went to, not by reading the table.
+CREATE TABLE located (id int, filler text, record_id bigint);
+CALL regress.make_directory('ledger/located');
+DO $$
+DECLARE
+	content text := (SELECT string_agg(format(E'{"id":%s,"filler":"%s"}\n', n, repeat('x', 500)), '') FROM generate_series(1, 300) AS n);
+BEGIN
+	FOR i IN 11..30 LOOP
+		CALL regress.put(format('ledger/located/%s.json', i), content);
+	END LOOP;
+END
+$$;
+SELECT count(*), sum(rows_loaded) FROM stedi.load('located', regress.uri('ledger/located/'));
+CREATE FUNCTION pg_temp.blocks_touched() RETURNS bigint LANGUAGE sql
+RETURN (SELECT heap_blks_read + heap_blks_hit FROM pg_statio_user_tables WHERE relid = 'located'::regclass);
+CALL regress.put('ledger/located/20.json', E'{"id":0}\n');
+SELECT pg_stat_force_next_flush();
+SELECT pg_temp.blocks_touched() AS before \gset
+SELECT status, rows_loaded FROM stedi.load('located', regress.uri('ledger/located/'));
+SELECT pg_stat_force_next_flush();
+-- its 300 rows, and the blocks that they lie in, but not those of the others
+SELECT pg_temp.blocks_touched() - :before BETWEEN 300 AND 300 + pg_relation_size('located') / 8192 / 5 AS found,
+	   pg_relation_size('located') / 8192 > 400 AS is_large;
+SELECT count(*), count(*) FILTER (WHERE id = 0) AS new FROM located;
+\set VERBOSITY terse
+DROP TABLE located CASCADE;

@@ -392,6 +392,24 @@ SELECT status FROM stedi.load('aliased', regress.uri('load/aliased.json'), alias
 SELECT * FROM aliased;
 SELECT * FROM regress.error(format('SELECT * FROM stedi.load(''numbers'', %L, aliases => ''{"id": "record_id"}'')', :'uri'));
 
+-- Values of every kind, with NULLs between them, lie in a row as an INSERT puts them.
+CREATE TABLE laid_out (a bool, b "char", c int2, d bool, e int8, f text, g uuid, h bool, i name, j int4, k bool,
+					   l float8, m text, n numeric, o text, p int[], q text, r bool);
+ALTER TABLE laid_out ALTER q SET STORAGE PLAIN;
+CALL regress.put('load/laid_out.json',
+	'{"a":true,"b":"x","c":2,"d":true,"e":5,"f":"short","g":"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11","h":true,"i":"name","j":4,"k":true,'
+	|| '"l":0.5,"m":"' || repeat('long ', 50) || '","n":1.25,"o":"' || repeat('toast', 50000) || '","p":"{1,2}","q":"plain","r":true}'
+	|| '{"a":true,"d":false,"f":"","h":true,"j":4,"l":0.5,"n":1,"p":"{}","r":true}'
+	|| '{"b":"x","c":2,"e":5,"g":"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11","i":"name","k":true,"m":"","o":"o","q":""}{}{"f":"last"}');
+SELECT status, rows_loaded FROM stedi.load('laid_out', regress.uri('load/laid_out.json'));
+SELECT l.a, b, c, d, e, f, g, h, i, j, k, l.l, length(m) AS m, n, length(o) AS o, md5(o) = md5(repeat('toast', 50000)) AS same, p, q, r FROM laid_out AS l;
+CREATE TABLE inserted (LIKE laid_out INCLUDING STORAGE);
+INSERT INTO inserted SELECT * FROM laid_out;
+SELECT count(*) AS rows_that_differ FROM (
+	SELECT l.*::text, pg_column_size(f), pg_column_size(n), pg_column_size(o), pg_column_size(q) FROM laid_out AS l
+	EXCEPT SELECT l.*::text, pg_column_size(f), pg_column_size(n), pg_column_size(o), pg_column_size(q) FROM inserted AS l) AS d;
+DROP TABLE laid_out, inserted;
+
 -- On the table itself, a load has no lock that INSERT does not have.
 BEGIN;
 SELECT count(*) FROM stedi.load('bounded', :'uri');

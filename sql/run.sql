@@ -39,9 +39,13 @@ SELECT count(*) FROM stedi.object WHERE source IS NOT NULL AND uri LIKE '%/stedi
 CALL stedi.run(max_objects => 0);
 CALL stedi.run(max_objects => -1);
 CALL stedi.run(max_bytes => 'much');
+CALL stedi.run(workers => -1);
+CALL stedi.run(workers => 65);
 
--- All of it: ingest, refresh, and nothing to export.
+-- All of it: ingest, refresh, and nothing to export.  The detail is what time it took.
+\set VERBOSITY terse
 CALL stedi.run();
+\set VERBOSITY default
 SELECT source, status, count(*), sum(rows) AS rows, sum(rejects) AS rejects FROM stedi.object
 WHERE uri LIKE regress.uri('run/') || '%' GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT name, rows FROM stedi.zone ORDER BY position;
@@ -86,7 +90,9 @@ SELECT regress.clean(uri) AS uri, status, rows, error FROM stedi.object
 WHERE uri LIKE regress.uri('run/customer/') || '%' ORDER BY uri COLLATE "C";
 SELECT name, pending_objects, failed_objects, error FROM stedi.status WHERE kind = 'source' ORDER BY name;
 UPDATE stedi.source SET reject_limit = NULL WHERE name = 'customer';
+\set VERBOSITY terse
 CALL stedi.run();
+\set VERBOSITY default
 SELECT regress.clean(uri) AS uri, status, rows FROM stedi.object WHERE uri = regress.uri('run/customer/landing/3.json');
 
 -- What was committed before an error stays: here the export has no place to go to.
@@ -109,7 +115,9 @@ SELECT count(*) FROM stedi.object WHERE uri = regress.uri('run/customer/landing/
 UPDATE stedi.source SET on_error = 'reject' WHERE name = 'customer';
 
 -- The lock is let go, whatever happened.
+\set VERBOSITY terse
 CALL stedi.run();
+\set VERBOSITY default
 SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND pid = pg_backend_pid() AND mode = 'ExclusiveLock';
 
 -- From a DO block that is not in a transaction.

@@ -34,12 +34,14 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "pg/clock.h"
 #include "pg/erasure.h"
 #include "pg/error.h"
 #include "pg/ingest.h"
 #include "pg/insert.h"
 #include "pg/lake.h"
 #include "pg/ledger.h"
+#include "pg/worklist.h"
 #include "pg/row.h"
 #include "pg/scan.h"
 #include "pg/settings.h"
@@ -47,7 +49,6 @@
 PG_FUNCTION_INFO_V1(stedi_ingest);
 PG_FUNCTION_INFO_V1(stedi_load);
 
-#define PAGE_OBJECTS		1000	/* listed before the ledger is asked: one page of S3 */
 #define WINDOW_OBJECTS		64	/* MAX_CONCURRENCY of stedi.concurrency */
 #define MAX_LOST_OBJECTS	3	/* in a row, to connection errors: the store is gone */
 #define LOADABLE_RELKINDS	"rpvf"	/* tables, also partitioned and foreign, and views */
@@ -73,15 +74,7 @@ typedef struct LoadState
 	MemoryContext object_context;	/* reset for each object */
 	MemoryContext row_context;	/* reset for each record */
 
-	/* listing */
-	StediLakeListing *listing;
-	MemoryContext page_context; /* reset for each page */
-	StediObject page[PAGE_OBJECTS];
-	char	   *page_uris[PAGE_OBJECTS];
-	bool		page_pending[PAGE_OBJECTS];
-	int			page_size;
-	int			page_next;
-	int64		listed;
+	StediWorklist *worklist;		/* NULL: the job names its objects */
 
 	/* prefetch window: a ring */
 	InFlight	window[WINDOW_OBJECTS];
@@ -90,11 +83,11 @@ typedef struct LoadState
 	int64		taken;			/* objects put into the window so far */
 	char	   *last_key;		/* of the last of them */
 	int64		taken_bytes;
-	int			lost;			/* objects lost in a row to connection errors */
 
 	/* where we are, for the error context and progress */
 	const char *uri;
 	uint32		record_no;
+	instr_time	inserting;		/* time spent on rows and ledger of the object */
 	int64		done_bytes;
 	int64		done_rows;
 	int64		done_rejects;
@@ -105,12 +98,12 @@ static int64 check_limit(int64 limit, const char *name, int64 least);
 static void format_option(const char *value);
 static char *text_arg(FunctionCallInfo fcinfo, int argno);
 static void put_outcome(void *arg, const StediOutcome *outcome);
+static Datum interval_datum(int64 microseconds);
 static void open_target(LoadState *state);
 static void fill_window(LoadState *state);
-static int	next_pending(LoadState *state);
-static void take(LoadState *state, InFlight *entry, int place);
+static const StediObject *next_object(LoadState *state, bool take);
+static void take(LoadState *state, InFlight *entry, const StediObject *object);
 static void drop(InFlight *entry);
-static bool list_page(LoadState *state);
 static void load_object(LoadState *state, InFlight *entry);
 static bool replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 						  StediOutcome *outcome);
@@ -258,11 +251,11 @@ static void
 put_outcome(void *arg, const StediOutcome *outcome)
 {
 	ReturnSetInfo *rsinfo = arg;
-	Interval	elapsed = {0};
-	Datum		values[9];
-	bool		nulls[9] = {0};
+	/* what is neither the one nor the other, decompression included */
+	int64		parse = Max(outcome->elapsed - outcome->download - outcome->insert, 0);
+	Datum		values[12];
+	bool		nulls[12] = {0};
 
-	elapsed.time = outcome->elapsed;
 	nulls[0] = outcome->source == NULL;
 	if (!nulls[0])
 		values[0] = CStringGetTextDatum(outcome->source);
@@ -275,8 +268,20 @@ put_outcome(void *arg, const StediOutcome *outcome)
 	nulls[7] = outcome->first_error == NULL;
 	if (!nulls[7])
 		values[7] = CStringGetTextDatum(outcome->first_error);
-	values[8] = IntervalPGetDatum(&elapsed);
+	values[8] = interval_datum(outcome->elapsed);
+	values[9] = interval_datum(outcome->download);
+	values[10] = interval_datum(parse);
+	values[11] = interval_datum(outcome->insert);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static Datum
+interval_datum(int64 microseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = microseconds;
+	return IntervalPGetDatum(interval);
 }
 
 List *
@@ -329,6 +334,7 @@ stedi_run_job(const StediJob *job)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	LoadState  *state = palloc0(sizeof(LoadState));
 	ErrorContextCallback callback;
+	bool		nothing;
 	char	   *last_key;
 
 	callback.callback = load_error_context;
@@ -338,11 +344,11 @@ stedi_run_job(const StediJob *job)
 
 	state->job = job;
 	open_target(state);
-	state->lake = stedi_lake_open(job->uri, STEDI_READ, false);
+	state->lake = job->lake != NULL ? job->lake : stedi_lake_open(job->uri, STEDI_READ, false);
 	state->object_context = AllocSetContextCreate(context, "stedi object", ALLOCSET_DEFAULT_SIZES);
 	state->row_context = AllocSetContextCreate(context, "stedi row", ALLOCSET_DEFAULT_SIZES);
-	state->page_context = AllocSetContextCreate(context, "stedi page", ALLOCSET_DEFAULT_SIZES);
-	state->listing = stedi_lake_list(state->lake, job->after);
+	if (job->objects == NULL)
+		state->worklist = stedi_worklist_begin(state->lake, job->target, job->after, job->force);
 
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, job->target);
 	pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_FROM);
@@ -360,15 +366,17 @@ stedi_run_job(const StediJob *job)
 	}
 	pgstat_progress_end_command();
 
-	if (state->listed == 0 && job->source == NULL)
+	nothing = state->worklist != NULL && stedi_worklist_listed(state->worklist) == 0;
+	if (nothing && job->source == NULL)
 		stedi_lake_no_match(state->lake);
-	if (state->listed == 0 && job->after == NULL)
+	if (nothing && job->after == NULL)
 		ereport(NOTICE,
 				(errmsg("source \"%s\": no object matches \"%s\"", job->source, job->uri)));
 
 	error_context_stack = callback.previous;
 	table_close(state->rel, NoLock);
-	stedi_lake_close(state->lake);
+	if (job->lake == NULL)
+		stedi_lake_close(state->lake);
 	MemoryContextSwitchTo(old);
 	last_key = state->last_key != NULL ? pstrdup(state->last_key) : NULL;
 	MemoryContextDelete(context);
@@ -380,6 +388,18 @@ open_target(LoadState *state)
 {
 	const StediJob *job = state->job;
 
+	state->rel = stedi_open_target(job);
+	state->builder = stedi_row_builder_create(RelationGetDescr(state->rel), state->rel, job->aliases);
+	state->inserter = stedi_inserter_create(state->rel, job->on_error != STEDI_ON_ERROR_STOP,
+											&state->inserting);
+	state->erasures = stedi_erasures_load(RelationGetDescr(state->rel));
+}
+
+Relation
+stedi_open_target(const StediJob *job)
+{
+	Relation	rel;
+
 	/* Before any lock that others would have to wait for. */
 	stedi_check_insert(job->target);
 	/* Versions that others have loaded since the snapshot have to be seen. */
@@ -388,18 +408,16 @@ open_target(LoadState *state)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot load in a transaction of isolation level repeatable read or serializable"),
 				 errhint("Use read committed.")));
-	state->rel = table_open(job->target, job->dry_run ? AccessShareLock : RowExclusiveLock);
-	if (strchr(LOADABLE_RELKINDS, state->rel->rd_rel->relkind) == NULL)
+	rel = table_open(job->target, job->dry_run ? AccessShareLock : RowExclusiveLock);
+	if (strchr(LOADABLE_RELKINDS, rel->rd_rel->relkind) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot load into relation \"%s\"", RelationGetRelationName(state->rel)),
-				 errdetail_relkind_not_supported(state->rel->rd_rel->relkind)));
+				 errmsg("cannot load into relation \"%s\"", RelationGetRelationName(rel)),
+				 errdetail_relkind_not_supported(rel->rd_rel->relkind)));
 	/* Nothing but loads takes this kind of lock on a relation. */
-	if (!job->dry_run)
+	if (!job->dry_run && job->objects == NULL)
 		LockDatabaseObject(RelationRelationId, job->target, 0, ExclusiveLock);
-	state->builder = stedi_row_builder_create(RelationGetDescr(state->rel), state->rel, job->aliases);
-	state->inserter = stedi_inserter_create(state->rel, job->on_error != STEDI_ON_ERROR_STOP);
-	state->erasures = stedi_erasures_load(RelationGetDescr(state->rel));
+	return rel;
 }
 
 /* Start gets until the window is full or the job's bounds are reached. */
@@ -411,31 +429,36 @@ fill_window(LoadState *state)
 	while (state->window_size < stedi_concurrency &&
 		   (job->max_objects < 0 || state->taken < job->max_objects))
 	{
-		int			place = next_pending(state);
+		const StediObject *object = next_object(state, false);
 
-		if (place < 0)
+		if (object == NULL ||
+			(job->max_bytes >= 0 && state->taken > 0 &&
+			 state->taken_bytes + (int64) object->size > job->max_bytes))
 			return;
-		if (job->max_bytes >= 0 && state->taken > 0 &&
-			state->taken_bytes + (int64) state->page[place].size > job->max_bytes)
-		{
-			state->page_next = place;	/* not now */
-			return;
-		}
-		take(state, &state->window[(state->window_first + state->window_size) % WINDOW_OBJECTS], place);
+		take(state, &state->window[(state->window_first + state->window_size) % WINDOW_OBJECTS],
+			 next_object(state, true));
 		state->window_size++;
 	}
 }
 
-/* Copy an object out of the page, which goes before the window does, and start
- * its get. */
-static void
-take(LoadState *state, InFlight *entry, int place)
+/* The next object to load, or NULL; take: and go on to the one after it. */
+static const StediObject *
+next_object(LoadState *state, bool take)
 {
-	const StediObject *object = &state->page[place];
+	const StediJob *job = state->job;
 
+	if (state->worklist != NULL)
+		return take ? stedi_worklist_next(state->worklist) : stedi_worklist_peek(state->worklist);
+	return state->taken < job->n_objects ? &job->objects[state->taken] : NULL;
+}
+
+/* Keep a copy of an object, which goes before the window does, and start its get. */
+static void
+take(LoadState *state, InFlight *entry, const StediObject *object)
+{
 	memset(entry, 0, sizeof(*entry));
 	entry->object = stedi_object_keep(object);
-	entry->uri = pstrdup(state->page_uris[place]);
+	entry->uri = stedi_lake_uri(state->lake, object->key);
 	entry->get = stedi_store_get(state->lake->store, entry->object, &entry->status);
 
 	state->taken++;
@@ -457,56 +480,6 @@ drop(InFlight *entry)
 	pfree(entry->uri);
 }
 
-/* Place in the page of the next object to load, or -1. */
-static int
-next_pending(LoadState *state)
-{
-	for (;;)
-	{
-		while (state->page_next < state->page_size)
-		{
-			if (state->page_pending[state->page_next++])
-				return state->page_next - 1;
-		}
-		if (!list_page(state))
-			return -1;
-	}
-}
-
-/* List the next page and ask the ledger which of its objects are pending. */
-static bool
-list_page(LoadState *state)
-{
-	MemoryContext old;
-
-	if (state->listing->done)
-		return false;
-
-	MemoryContextReset(state->page_context);
-	old = MemoryContextSwitchTo(state->page_context);
-	state->page_size = 0;
-	state->page_next = 0;
-	while (state->page_size < PAGE_OBJECTS)
-	{
-		StediObject *object = stedi_lake_next(state->listing);
-
-		if (object == NULL)
-			break;
-		state->page[state->page_size] = *object;
-		state->page_uris[state->page_size] = stedi_lake_uri(state->lake, object->key);
-		state->page_size++;
-	}
-	state->listed += state->page_size;
-
-	if (state->job->force)
-		memset(state->page_pending, true, sizeof(state->page_pending));
-	else if (state->page_size > 0)
-		stedi_ledger_pending(state->job->target, state->page_size, state->page_uris, state->page,
-							 state->page_pending);
-	MemoryContextSwitchTo(old);
-	return state->page_size > 0;
-}
-
 static void
 load_object(LoadState *state, InFlight *entry)
 {
@@ -523,6 +496,7 @@ load_object(LoadState *state, InFlight *entry)
 	outcome.uri = entry->uri;
 	state->uri = entry->uri;
 	state->record_no = 0;
+	INSTR_TIME_SET_ZERO(state->inserting);
 
 	if (job->dry_run)
 		loaded = load_records(state, entry, object_id, &outcome);
@@ -532,8 +506,12 @@ load_object(LoadState *state, InFlight *entry)
 		MemoryContextSwitchTo(state->object_context);
 		PG_TRY();
 		{
+			instr_time	begun;
+
+			INSTR_TIME_SET_CURRENT(begun);
 			object_id = stedi_ledger_begin(&ledger_entry);
 			loaded = replace_older(state, &ledger_entry, object_id, &outcome);
+			stedi_add_time(&state->inserting, begun);
 			if (loaded)
 			{
 				stedi_inserter_begin(state->inserter);
@@ -565,6 +543,7 @@ load_object(LoadState *state, InFlight *entry)
 		outcome.loaded = outcome.erased = 0;
 	outcome.status = !loaded ? "failed" : outcome.rejected > 0 ? "partial" : "loaded";
 	outcome.elapsed = GetCurrentTimestamp() - started;
+	outcome.insert = (int64) INSTR_TIME_GET_MICROSEC(state->inserting);
 	if (!job->dry_run)
 	{
 		StediLedgerResult result = {
@@ -658,11 +637,13 @@ execute_delete(LoadState *state, const StediExtent *extent, const char *conditio
 								   target_name(state), condition);
 	Oid			types[2] = {INT8OID, INT8OID};
 	Datum		values[2];
+	MemoryContext old = CurrentMemoryContext;
 
 	values[0] = Int64GetDatum((int64) extent->object_id << 32);
 	values[1] = Int64GetDatum(((int64) extent->object_id + 1) << 32);
 	if (SPI_execute_with_args(command, 2, types, values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete the rows of object %d", extent->object_id);
+	MemoryContextSwitchTo(old);
 	return (int64) SPI_processed;
 }
 
@@ -774,8 +755,9 @@ load_records(LoadState *state, InFlight *entry, int32 object_id, StediOutcome *o
 	}
 
 	if (whole)
-		state->lost = 0;
+		state->lake->lost = 0;
 	outcome->bytes = (int64) stedi_scan_bytes(scan);
+	outcome->download = stedi_scan_waited(scan);
 	stedi_scan_end(scan);
 	return whole;
 }
@@ -786,6 +768,7 @@ note_reject(LoadState *state, int32 object_id, StediReject *reject, StediOutcome
 {
 	const StediJob *job = state->job;
 	MemoryContext old;
+	instr_time	begun;
 
 	outcome->rejected++;
 	if (outcome->first_error == NULL)
@@ -815,11 +798,13 @@ note_reject(LoadState *state, int32 object_id, StediReject *reject, StediOutcome
 
 	if (!job->dry_run)
 	{
+		INSTR_TIME_SET_CURRENT(begun);
 		old = MemoryContextSwitchTo(state->row_context);
 		if (stedi_erased_text(state->erasures, reject->raw, reject->raw_length))
 			reject->raw_length = 0;
 		stedi_ledger_reject(object_id, reject);
 		MemoryContextSwitchTo(old);
+		stedi_add_time(&state->inserting, begun);
 	}
 	return true;
 }
@@ -833,10 +818,10 @@ object_lost(LoadState *state, const StediStatus *status, StediOutcome *outcome)
 {
 	bool		unreachable = status->code == STEDI_CONNECTION || status->code == STEDI_THROTTLED;
 
-	state->lost = unreachable ? state->lost + 1 : 0;
+	state->lake->lost = unreachable ? state->lake->lost + 1 : 0;
 	if (state->job->on_error == STEDI_ON_ERROR_STOP ||
 		status->code == STEDI_CREDENTIALS || status->code == STEDI_NO_MEMORY ||
-		state->lost >= MAX_LOST_OBJECTS)
+		state->lake->lost >= MAX_LOST_OBJECTS)
 		stedi_lake_fail(state->lake, status);
 	outcome->first_error = stedi_status_line(status);
 	return false;

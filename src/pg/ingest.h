@@ -8,8 +8,11 @@
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+#include "utils/relcache.h"
 
 #include "core/codec.h"
+
+#include "pg/lake.h"
 
 typedef enum StediOnError
 {
@@ -30,7 +33,9 @@ typedef struct StediOutcome
 	int64		erased;			/* of people who were forgotten */
 	int64		bytes;			/* decompressed */
 	const char *first_error;	/* or NULL */
-	int64		elapsed;		/* microseconds */
+	int64		elapsed;		/* microseconds, */
+	int64		download;		/* of these waiting for bytes, */
+	int64		insert;			/* and putting rows into the target and the ledger */
 } StediOutcome;
 
 typedef struct StediJob
@@ -47,6 +52,13 @@ typedef struct StediJob
 	int64		max_bytes;		/* as stored; -1: all; one object is always taken */
 	StediCompression compression;
 	const char *after;			/* only keys after this one; NULL: all */
+
+	/* A part of a job, whose target another backend of this lock group has locked
+	 * against other loads.  NULL: all that is pending is loaded. */
+	const StediObject *objects;
+	int			n_objects;
+	StediLake  *lake;			/* open already, and stays so; NULL: opened */
+
 	void		(*report) (void *arg, const StediOutcome *outcome);
 	void	   *arg;
 } StediJob;
@@ -59,6 +71,10 @@ extern int64 stedi_size_option(FunctionCallInfo fcinfo, int argno, const char *n
 /* Jobs of one source, or of all that are enabled (name NULL), with the policies
  * of stedi.source; 42704 when there is none.  SPI must be connected. */
 extern List *stedi_source_jobs(const char *name);
+
+/* Open the table, and lock it against other loads unless the job names objects;
+ * 42501, 42809, 0A000 when it cannot be loaded into. */
+extern Relation stedi_open_target(const StediJob *job);
 
 /*
  * Load; returns the key of the last object that was taken, palloc'd, or NULL when

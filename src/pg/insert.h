@@ -5,6 +5,7 @@
 #ifndef STEDI_PG_INSERT_H
 #define STEDI_PG_INSERT_H
 
+#include "portability/instr_time.h"
 #include "storage/block.h"
 #include "utils/relcache.h"
 
@@ -22,13 +23,18 @@ typedef enum StediInserted
 /* 42501, with a hint, unless the current user may INSERT. */
 extern void stedi_check_insert(Oid relid);
 
+/* Is rel a plain table, whose rows need nothing of the executor's care? */
+extern bool stedi_takes_multi_insert(Relation rel);
+
 /*
- * Get ready to put rows into rel, which must not be a system catalog (42501).  Lives in the current memory context.  With catch_errors, a
- * row that the table refuses (a constraint, a trigger) is reported instead of
- * thrown, at the price of a subtransaction per row where the table has any such
- * thing.  SPI must be connected.
+ * Get ready to put rows into rel, which must not be a system catalog (42501).
+ * Lives in the current memory context.  With catch_errors, a row that the table
+ * refuses (a constraint, a trigger) is reported instead of thrown, at the price of
+ * a subtransaction per row where the table has any such thing.  The time that
+ * inserting takes is added to clock, which must outlive the inserter.  SPI must be
+ * connected.
  */
-extern StediInserter *stedi_inserter_create(Relation rel, bool catch_errors);
+extern StediInserter *stedi_inserter_create(Relation rel, bool catch_errors, instr_time *clock);
 
 /*
  * begin and end enclose the rows of one object, inside one (sub)transaction.

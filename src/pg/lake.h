@@ -25,6 +25,7 @@ typedef struct StediLake
 	char	   *server;			/* its name; NULL: file:// */
 	StediBackendWait wait;
 	int			reserved_fds;
+	int			lost;			/* for its user: objects lost in a row to connection errors */
 	MemoryContextCallback callback;
 } StediLake;
 

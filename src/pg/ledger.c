@@ -143,6 +143,7 @@ stedi_become_self(StediIdentity self)
 static void
 execute(LedgerStatement *statement, Datum *values, const char *nulls)
 {
+	MemoryContext old = CurrentMemoryContext;
 	StediIdentity self = stedi_become_owner();
 	int			result;
 
@@ -162,6 +163,8 @@ execute(LedgerStatement *statement, Datum *values, const char *nulls)
 	if (result != statement->expected)
 		elog(ERROR, "ledger statement failed: %s", SPI_result_code_string(result));
 	stedi_become_self(self);
+	/* SPI leaves the caller in its own context, which lasts for the whole load. */
+	MemoryContextSwitchTo(old);
 }
 
 static Datum

@@ -9,6 +9,7 @@
 #define STEDI_PG_LEDGER_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 
 #include "core/s3_xml.h"
 

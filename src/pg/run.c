@@ -3,7 +3,7 @@
  *		CALL stedi.run(): the whole job, for a scheduler.
  *
  * Ingest, refresh and export, with a commit after each step, and during ingest
- * after each batch of objects.  A lock on the procedure, held by the session and
+ * after each batch of objects; the batches can be loaded by background workers.  A lock on the procedure, held by the session and
  * let go whatever happens, keeps a second run out.
  */
 #include "postgres.h"
@@ -20,11 +20,13 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #include "pg/error.h"
 #include "pg/ingest.h"
 #include "pg/ledger.h"
 #include "pg/pending.h"
+#include "pg/worker.h"
 
 PG_FUNCTION_INFO_V1(stedi_run);
 
@@ -34,11 +36,15 @@ typedef struct RunTotals
 	int64		loaded;
 	int64		rejected;
 	int64		failed;
+	int64		elapsed;		/* microseconds, of all workers together */
+	int64		download;
+	int64		insert;
 } RunTotals;
 
-static void run_job(int64 max_objects, int64 max_bytes, bool concurrently);
-static bool ingest_source(const char *name, int64 max_objects, int64 max_bytes);
-static bool ingest_batch(const char *name, const StediJob *bounds, char **key);
+static void run_job(int64 max_objects, int64 max_bytes, bool concurrently, int workers);
+static bool ingest_source(const char *name, int64 max_objects, int64 max_bytes, int workers);
+static bool ingest_step(const char *name, const StediJob *bounds, int workers, char **key, bool *done);
+static void report_ingest(const char *name, const RunTotals *totals, int64 elapsed);
 static bool concerns_source(int sqlstate);
 static List *source_names(MemoryContext context);
 static void count_outcome(void *arg, const StediOutcome *outcome);
@@ -55,6 +61,7 @@ stedi_run(PG_FUNCTION_ARGS)
 	int64		max_bytes = stedi_size_option(fcinfo, 1, "max_bytes");
 	bool		concurrently = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	bool		wait = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	int			workers = PG_ARGISNULL(4) ? 0 : PG_GETARG_INT32(4);
 	LOCKTAG		tag;
 
 	if (atomic)
@@ -62,6 +69,10 @@ stedi_run(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
 				 errmsg("stedi.run() cannot run inside a transaction block"),
 				 errdetail("It commits after each step.")));
+	if (workers < 0 || workers > STEDI_MAX_WORKERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("workers must be between 0 and %d", STEDI_MAX_WORKERS)));
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ProcedureRelationId, fcinfo->flinfo->fn_oid, 0);
 	if (LockAcquire(&tag, ExclusiveLock, true, !wait) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
@@ -71,7 +82,7 @@ stedi_run(PG_FUNCTION_ARGS)
 	PG_TRY();
 	{
 		SPI_connect_ext(SPI_OPT_NONATOMIC);
-		run_job(max_objects, max_bytes, concurrently);
+		run_job(max_objects, max_bytes, concurrently, workers);
 		SPI_finish();
 	}
 	PG_FINALLY();
@@ -83,7 +94,7 @@ stedi_run(PG_FUNCTION_ARGS)
 }
 
 static void
-run_job(int64 max_objects, int64 max_bytes, bool concurrently)
+run_job(int64 max_objects, int64 max_bytes, bool concurrently, int workers)
 {
 	List	   *names;
 	int			failed = 0;
@@ -93,7 +104,7 @@ run_job(int64 max_objects, int64 max_bytes, bool concurrently)
 	commit_step();
 	names = source_names(CurrentMemoryContext);
 	foreach(cell, names)
-		failed += !ingest_source(lfirst(cell), max_objects, max_bytes);
+		failed += !ingest_source(lfirst(cell), max_objects, max_bytes, workers);
 	refresh_zones(concurrently);
 	commit_step();
 	export_targets();
@@ -130,17 +141,20 @@ source_names(MemoryContext context)
 }
 
 /*
- * Batches in key order, each in its own transaction, to the end of the listing.
- * False: the source could not be read to its end.
+ * With workers, then what they leave by oneself, in batches in key order, each in
+ * its own transaction, to the end of the listing.  False: the source could not be
+ * read to its end.
  */
 static bool
-ingest_source(const char *name, int64 max_objects, int64 max_bytes)
+ingest_source(const char *name, int64 max_objects, int64 max_bytes, int workers)
 {
 	RunTotals	totals = {0};
+	TimestampTz started = GetCurrentTimestamp();
 	char	   *key = NULL;
 	bool		readable = true;
+	bool		done = false;
 
-	do
+	while (readable && !done)
 	{
 		StediJob	bounds = {0};
 		RunTotals	before = totals;
@@ -150,32 +164,48 @@ ingest_source(const char *name, int64 max_objects, int64 max_bytes)
 		bounds.after = key;
 		bounds.report = count_outcome;
 		bounds.arg = &totals;
-		readable = ingest_batch(name, &bounds, &key);
-		if (!readable)
+		readable = ingest_step(name, &bounds, workers, &key, &done);
+		if (!readable && workers == 0)
 			totals = before;	/* the batch was rolled back */
 		commit_step();
-	} while (readable && key != NULL);
+		workers = 0;
+	}
+	report_ingest(name, &totals, GetCurrentTimestamp() - started);
+	return readable;
+}
+
+static void
+report_ingest(const char *name, const RunTotals *totals, int64 elapsed)
+{
+	int64		parse = Max(totals->elapsed - totals->download - totals->insert, 0);
 
 	ereport(NOTICE,
 			(errmsg("ingest %s: " INT64_FORMAT " objects, " INT64_FORMAT " rows loaded, "
 					INT64_FORMAT " rejected, " INT64_FORMAT " objects failed",
-					name, totals.objects, totals.loaded, totals.rejected, totals.failed)));
-	return readable;
+					name, totals->objects, totals->loaded, totals->rejected, totals->failed),
+			 totals->objects > 0 ?
+			 errdetail("It took %.3f s; the objects %.3f s: download %.3f, parse %.3f, insert %.3f.",
+					   elapsed / (double) USECS_PER_SEC, totals->elapsed / (double) USECS_PER_SEC,
+					   totals->download / (double) USECS_PER_SEC, parse / (double) USECS_PER_SEC,
+					   totals->insert / (double) USECS_PER_SEC) : 0));
 }
 
-/* Sets *key to that of the last object taken, NULL when there was none. */
+/*
+ * One batch, or with workers all that they can do.  Sets *key to that of the last
+ * object taken, and *done when there is no other.
+ */
 static bool
-ingest_batch(const char *name, const StediJob *bounds, char **key)
+ingest_step(const char *name, const StediJob *bounds, int workers, char **key, bool *done)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = true;
+	volatile bool readable = true;
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
 		StediJob   *job;
-		char	   *last_key;
+		char	   *last_key = NULL;
 
 		SPI_connect();
 		job = linitial(stedi_source_jobs(name));
@@ -184,7 +214,13 @@ ingest_batch(const char *name, const StediJob *bounds, char **key)
 		job->after = bounds->after;
 		job->report = bounds->report;
 		job->arg = bounds->arg;
-		last_key = stedi_run_job(job);
+		if (workers > 0)
+			*done = stedi_run_workers(job, workers, &last_key);
+		else
+		{
+			last_key = stedi_run_job(job);
+			*done = last_key == NULL;
+		}
 		*key = last_key != NULL ? MemoryContextStrdup(context, last_key) : NULL;
 		SPI_finish();
 		ReleaseCurrentSubTransaction();
@@ -202,10 +238,10 @@ ingest_batch(const char *name, const StediJob *bounds, char **key)
 				 errmsg("source %s could not be loaded to the end", name),
 				 errdetail("%s", error->message),
 				 error->hint != NULL ? errhint("%s", error->hint) : 0));
-		done = false;
+		readable = false;
 	}
 	PG_END_TRY();
-	return done;
+	return readable;
 }
 
 /* Is an error one of a source, and no reason to give up on the others? */
@@ -232,6 +268,9 @@ count_outcome(void *arg, const StediOutcome *outcome)
 	totals->objects++;
 	totals->loaded += outcome->loaded;
 	totals->rejected += outcome->rejected;
+	totals->elapsed += outcome->elapsed;
+	totals->download += outcome->download;
+	totals->insert += outcome->insert;
 	if (strcmp(outcome->status, "failed") == 0)
 	{
 		totals->failed++;

@@ -13,6 +13,7 @@
 
 #include "utils/memutils.h"
 
+#include "pg/clock.h"
 #include "pg/scan.h"
 #include "pg/settings.h"
 
@@ -30,6 +31,7 @@ struct StediScan
 	bool		input_done;		/* the store has no more bytes */
 	uint64		bytes;
 	uint64		stored_bytes;
+	instr_time	waited;			/* for the store */
 	MemoryContextCallback callback;
 };
 
@@ -131,8 +133,12 @@ fill_window(StediScan *scan, StediStatus *status)
 static bool
 read_input(StediScan *scan, char *buffer, size_t size, size_t *length, StediStatus *status)
 {
-	ssize_t		got = stedi_get_read(scan->get, buffer, size, status);
+	instr_time	begun;
+	ssize_t		got;
 
+	INSTR_TIME_SET_CURRENT(begun);
+	got = stedi_get_read(scan->get, buffer, size, status);
+	stedi_add_time(&scan->waited, begun);
 	if (got < 0)
 		return false;
 	scan->input_done = got == 0;
@@ -157,6 +163,12 @@ uint64
 stedi_scan_stored_bytes(const StediScan *scan)
 {
 	return scan->stored_bytes;
+}
+
+int64
+stedi_scan_waited(const StediScan *scan)
+{
+	return (int64) INSTR_TIME_GET_MICROSEC(scan->waited);
 }
 
 void

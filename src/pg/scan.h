@@ -30,6 +30,8 @@ extern StediJsonEvent stedi_scan_next(StediScan *scan, StediJsonRecord *record,
 extern uint64 stedi_scan_line(const StediScan *scan);	/* of the last record or reject */
 extern uint64 stedi_scan_bytes(const StediScan *scan);	/* decompressed, so far */
 extern uint64 stedi_scan_stored_bytes(const StediScan *scan);	/* as stored, so far */
+extern int64 stedi_scan_waited(const StediScan *scan);	/* microseconds, for bytes of the store */
+
 extern void stedi_scan_end(StediScan *scan);	/* idempotent, never throws */
 
 /* "auto", "none", "gzip" or "zstd"; 22023 for others. */

@@ -9,9 +9,15 @@ CREATE TYPE stedi.ingest_result AS (
 	rows_rejected bigint,
 	bytes bigint,
 	first_error text,
-	elapsed interval
+	elapsed interval,
+	download interval,
+	parse interval,
+	insert interval
 );
 COMMENT ON TYPE stedi.ingest_result IS 'what became of one object';
+COMMENT ON COLUMN stedi.ingest_result.download IS 'of elapsed: waiting for bytes that were not prefetched';
+COMMENT ON COLUMN stedi.ingest_result.parse IS 'of elapsed: decompressing and parsing, and all else';
+COMMENT ON COLUMN stedi.ingest_result.insert IS 'of elapsed: writing rows, and the ledger';
 
 CREATE FUNCTION stedi.ingest(source text DEFAULT NULL,
 							 on_error text DEFAULT NULL,

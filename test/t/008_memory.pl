@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use Compress::Zlib;
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use StediS3;
 use StediTest;
@@ -88,6 +89,45 @@ $s3->put(key('record/one.json'), '{"id":1,"payload":"' . 'x' x 20_000_000 . "\"}
 is($out, '1|1', 'a record above stedi.max_record_size is a reject');
 cmp_ok($kb, '<', $limit_mb * 1024, "and takes less than $limit_mb MB");
 is(one('SELECT sqlstate, byte_length, octet_length(raw) FROM stedi.reject'), '54000|20000021|65536', 'of which the beginning is kept');
+# Many small objects: what one takes is given back before the next.
+my $n_small = 2000;
+my $small_dir = scratch_dir();
+append_to_file("$small_dir/$_.json", qq({"id":$_}\n)) for 1 .. $n_small;
+$session->quit;
+$session = session($node);
+$pid = backend_pid($session);
+($kb, $out) = highest($session, $pid,
+	'SELECT sum(rows_loaded) FROM stedi.load(' . quote('large') . ', ' . quote("file://$small_dir/") . ')');
+is($out, $n_small, 'many small objects are loaded');
+cmp_ok($kb, '<', 32 * 1024, 'in 32 MB');
+diag sprintf '%d objects: %d MB of memory', $n_small, $kb / 1024;
+
+# More objects than anybody wants to keep in memory are listed, and the ledger is
+# asked about each of them.
+my $n_listed = 200_000;
+my $port;
+my $in = '';
+my $listing = IPC::Run::start([ 'python3', "$FindBin::RealBin/../s3/listing_server.py", $n_listed ], '<', \$in, '>', \$port);
+$listing->pump until defined $port && $port =~ /\n/;
+chomp $port;
+one(<<"SQL");
+CREATE SERVER many FOREIGN DATA WRAPPER stedi
+	OPTIONS (scope 's3://many/', endpoint 'http://127.0.0.1:$port', url_style 'path', credentials 'anonymous');
+INSERT INTO stedi.source (name, uri, target) VALUES ('many', 's3://many/many/', 'large');
+INSERT INTO stedi.object (source, target, uri, etag, size, status)
+SELECT 'many', 'large', format('s3://many/many/%s.json', lpad(i::text, 8, '0')), lpad(to_hex(i), 32, '0'), 1, 'loaded'
+FROM generate_series(0, $n_listed - 1) AS i;
+ANALYZE stedi.object;
+SQL
+is(one(q{SELECT count(*) FROM stedi.list_objects('s3://many/many/')}), $n_listed, 'there is much to list');
+$session->quit;
+$session = session($node);
+$pid = backend_pid($session);
+($kb, $out) = highest($session, $pid, q{SELECT count(*) FROM stedi.ingest('many')});
+is($out, '0', 'nothing is pending');
+cmp_ok($kb, '<', 32 * 1024, 'which is found out in 32 MB');
+diag sprintf '%d listed objects: %d MB of memory', $n_listed, $kb / 1024;
+$listing->finish;
 $session->quit;
 
 done_testing();

@@ -1,0 +1,658 @@
+/*
+ * worker.c
+ *		Loading with background workers.
+ *
+ *	 leader                                          worker (one of n)
+ *	   list, pending?, lock the target                 connect as the same role,
+ *	   |                                               with the same settings
+ *	   |<---------------- ready -----------------------|
+ *	   |----------------- batch of objects ----------->|  BEGIN; load; COMMIT
+ *	   |<---------------- outcomes, or an error -------|
+ *	   |                    ...                        |
+ *	   |----------------- (queue closed) ------------->|  exit
+ *
+ * Leader: the backend that runs CALL run().  Batch: the objects that one worker
+ * loads in one transaction; they get smaller towards the end of what is known to
+ * be pending, so that all workers end at about the same time.
+ *
+ * The workers belong to the leader's lock group.  So what one of them waits for
+ * while somebody else waits for the leader is a deadlock that is detected, and the
+ * leader's locks are in nobody's way.  The price: members of a group do not wait
+ * for each other's transactions.  Nothing that they load may depend on that, as
+ * unique keys do, wherefore only plain tables are loaded so.
+ *
+ * Whatever happens to the leader, it ends only after its workers have: the
+ * target stays locked against other loads for as long as anybody loads into it.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/dsm.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/shm_mq.h"
+#include "storage/shm_toc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "pg/compat.h"
+#include "pg/insert.h"
+#include "pg/lake.h"
+#include "pg/worklist.h"
+#include "pg/worker.h"
+
+#define MAGIC			0x57ED1
+#define QUEUE_SIZE		(64 * 1024)
+#define BATCHES_AHEAD	2		/* a batch is this part of a worker's share of what is known */
+
+/* What the parts of the shared memory segment are found by. */
+enum
+{
+	KEY_SHARED,
+	KEY_SETTINGS,
+	KEY_QUEUES					/* for each worker: batches, then results */
+};
+
+typedef struct Shared
+{
+	Oid			database;
+	Oid			session_user;
+	Oid			current_user;
+	PGPROC	   *leader;
+	pid_t		leader_pid;
+} Shared;
+
+/* How a worker's messages begin. */
+enum
+{
+	MESSAGE_READY,
+	MESSAGE_OUTCOMES,
+	MESSAGE_ERROR
+};
+
+typedef struct Worker
+{
+	BackgroundWorkerHandle *handle;
+	shm_mq_handle *batches;
+	shm_mq_handle *results;
+	bool		started;		/* it said that it is ready */
+	bool		busy;			/* a message of it is due */
+	bool		gone;
+} Worker;
+
+typedef struct Leader
+{
+	const StediJob *job;
+	MemoryContext context;
+	dsm_segment *segment;
+	Worker		workers[STEDI_MAX_WORKERS];
+	int			n_workers;
+	StediWorklist *worklist;
+	char	   *last_key;		/* of the last object handed out */
+	ErrorData  *error;			/* the first of a batch */
+} Leader;
+
+PGDLLEXPORT void stedi_worker_main(Datum main_arg);
+
+static void start_workers(Leader *leader, int n_workers);
+static bool start_worker(Leader *leader, Worker *worker, int number, char *queues);
+static void hand_out(Leader *leader);
+static bool receive(Leader *leader, Worker *worker);
+static void hand_batch(Leader *leader, Worker *worker);
+static int	alive(const Leader *leader);
+static void finish_workers(Leader *leader);
+static void stop_workers(int code, Datum arg);
+static bool load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *results);
+static void note_outcome(void *arg, const StediOutcome *outcome);
+static void put_int(StringInfo message, int64 number);
+static void put_text(StringInfo message, const char *text);
+static int64 get_int(char **message);
+static char *get_text(char **message);
+
+bool
+stedi_run_workers(const StediJob *job, int n_workers, char **last_key)
+{
+	Leader	   *leader = palloc0(sizeof(Leader));
+	Relation	rel = stedi_open_target(job);
+	bool		plain = stedi_takes_multi_insert(rel);
+	StediLake  *lake;
+	bool		complete;
+
+	/* The workers take this lock, each for its transaction. */
+	table_close(rel, RowExclusiveLock);
+	if (!plain)
+		return false;
+
+	leader->job = job;
+	leader->context = CurrentMemoryContext;
+	lake = stedi_lake_open(job->uri, STEDI_READ, false);
+	leader->worklist = stedi_worklist_begin(lake, job->target, NULL, false);
+	if (stedi_worklist_peek(leader->worklist) != NULL)
+	{
+		PG_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
+		{
+			start_workers(leader, Min(n_workers, stedi_worklist_known(leader->worklist)));
+			hand_out(leader);
+			finish_workers(leader);
+		}
+		PG_END_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
+	}
+	if (leader->error != NULL)
+		ReThrowError(leader->error);
+
+	complete = stedi_worklist_listed(leader->worklist) > 0 && stedi_worklist_peek(leader->worklist) == NULL;
+	stedi_lake_close(lake);
+	*last_key = leader->last_key;
+	return complete;
+}
+
+static void
+start_workers(Leader *leader, int n_workers)
+{
+	Size		settings_size = EstimateGUCStateSpace();
+	shm_toc_estimator estimator;
+	shm_toc    *toc;
+	Shared	   *shared;
+	char	   *part;
+
+	shm_toc_initialize_estimator(&estimator);
+	shm_toc_estimate_chunk(&estimator, sizeof(Shared));
+	shm_toc_estimate_chunk(&estimator, settings_size);
+	shm_toc_estimate_chunk(&estimator, 2 * QUEUE_SIZE * (Size) n_workers);
+	shm_toc_estimate_keys(&estimator, 3);
+	leader->segment = dsm_create(shm_toc_estimate(&estimator), 0);
+	toc = shm_toc_create(MAGIC, dsm_segment_address(leader->segment), shm_toc_estimate(&estimator));
+
+	shared = shm_toc_allocate(toc, sizeof(Shared));
+	shared->database = MyDatabaseId;
+	shared->session_user = GetSessionUserId();
+	shared->current_user = GetUserId();
+	shared->leader = MyProc;
+	shared->leader_pid = MyProcPid;
+	shm_toc_insert(toc, KEY_SHARED, shared);
+
+	part = shm_toc_allocate(toc, settings_size);
+	SerializeGUCState(settings_size, part);
+	shm_toc_insert(toc, KEY_SETTINGS, part);
+
+	part = shm_toc_allocate(toc, 2 * QUEUE_SIZE * (Size) n_workers);
+	shm_toc_insert(toc, KEY_QUEUES, part);
+
+	BecomeLockGroupLeader();
+	while (leader->n_workers < n_workers &&
+		   start_worker(leader, &leader->workers[leader->n_workers], leader->n_workers,
+						part + 2 * QUEUE_SIZE * (Size) leader->n_workers))
+		leader->n_workers++;
+	if (leader->n_workers < n_workers)
+		ereport(NOTICE,
+				(errmsg("%d of %d workers could be started", leader->n_workers, n_workers),
+				 errhint("max_worker_processes limits how many there are in the cluster.")));
+}
+
+static bool
+start_worker(Leader *leader, Worker *worker, int number, char *queues)
+{
+	BackgroundWorker registration = {0};
+	shm_mq	   *batches = shm_mq_create(queues, QUEUE_SIZE);
+	shm_mq	   *results = shm_mq_create(queues + QUEUE_SIZE, QUEUE_SIZE);
+
+	snprintf(registration.bgw_name, BGW_MAXLEN, "stedi worker of process %d", MyProcPid);
+	strlcpy(registration.bgw_type, "stedi worker", BGW_MAXLEN);
+	registration.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	registration.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	registration.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(registration.bgw_library_name, "stedi", sizeof(registration.bgw_library_name));
+	strlcpy(registration.bgw_function_name, "stedi_worker_main", BGW_MAXLEN);
+	registration.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(leader->segment));
+	memcpy(registration.bgw_extra, &number, sizeof(number));
+	registration.bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(&registration, &worker->handle))
+		return false;
+
+	shm_mq_set_sender(batches, MyProc);
+	shm_mq_set_receiver(results, MyProc);
+	worker->batches = shm_mq_attach(batches, leader->segment, worker->handle);
+	worker->results = shm_mq_attach(results, leader->segment, worker->handle);
+	worker->busy = true;
+	return true;
+}
+
+/* Until everything has been handed out and loaded, or a batch has failed and the
+ * others have ended. */
+static void
+hand_out(Leader *leader)
+{
+	for (;;)
+	{
+		/* This may wait, and so has to come before the look at the queues. */
+		bool		more = leader->error == NULL && alive(leader) > 0 &&
+			stedi_worklist_peek(leader->worklist) != NULL;
+		bool		again = false;
+		int			busy = 0;
+
+		for (int i = 0; i < leader->n_workers; i++)
+		{
+			Worker	   *worker = &leader->workers[i];
+
+			while (worker->busy && receive(leader, worker))
+				again = true;
+			busy += worker->busy;
+		}
+		more = more && leader->error == NULL;
+		for (int i = 0; i < leader->n_workers && more; i++)
+		{
+			Worker	   *worker = &leader->workers[i];
+
+			if (worker->busy || worker->gone)
+				continue;
+			hand_batch(leader, worker);
+			again = true;
+			more = stedi_worklist_peek(leader->worklist) != NULL;
+		}
+
+		if (again)
+			continue;
+		if (busy == 0)
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1L, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static int
+alive(const Leader *leader)
+{
+	int			n = 0;
+
+	for (int i = 0; i < leader->n_workers; i++)
+		n += !leader->workers[i].gone;
+	return n;
+}
+
+/* Take a message of a worker, if there is one. */
+static bool
+receive(Leader *leader, Worker *worker)
+{
+	const StediJob *job = leader->job;
+	Size		length;
+	void	   *data;
+	shm_mq_result result = shm_mq_receive(worker->results, &length, &data, true);
+	char	   *message = data;
+	MemoryContext old;
+
+	if (result == SHM_MQ_WOULD_BLOCK)
+		return false;
+	worker->busy = false;
+	if (result == SHM_MQ_DETACHED)
+	{
+		worker->gone = true;
+		/* One that could not even connect is one less. */
+		if (worker->started && leader->error == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+					 errmsg("a worker was terminated"),
+					 errdetail("Of what it was about to load, nothing is lost or loaded twice.")));
+		return true;
+	}
+
+	old = MemoryContextSwitchTo(leader->context);
+	switch (get_int(&message))
+	{
+		case MESSAGE_READY:
+			worker->started = true;
+			break;
+
+		case MESSAGE_OUTCOMES:
+			for (int64 n = get_int(&message); n > 0; n--)
+			{
+				StediOutcome outcome = {0};
+
+				outcome.source = job->source;
+				outcome.uri = get_text(&message);
+				outcome.status = get_text(&message);
+				outcome.first_error = get_text(&message);
+				outcome.parsed = get_int(&message);
+				outcome.loaded = get_int(&message);
+				outcome.rejected = get_int(&message);
+				outcome.erased = get_int(&message);
+				outcome.bytes = get_int(&message);
+				outcome.elapsed = get_int(&message);
+				outcome.download = get_int(&message);
+				outcome.insert = get_int(&message);
+				job->report(job->arg, &outcome);
+			}
+			break;
+
+		case MESSAGE_ERROR:
+			worker->gone = true;
+			if (leader->error == NULL)
+			{
+				ErrorData  *error = palloc0(sizeof(ErrorData));
+
+				error->elevel = ERROR;
+				error->sqlerrcode = (int) get_int(&message);
+				error->message = pstrdup(get_text(&message));
+				error->detail = get_text(&message);
+				error->hint = get_text(&message);
+				error->context = get_text(&message);
+				error->assoc_context = leader->context;
+				leader->error = error;
+			}
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* Send objects to a worker: a part of its share of those that are known to be
+ * pending, within the bounds of a transaction. */
+static void
+hand_batch(Leader *leader, Worker *worker)
+{
+	const StediJob *job = leader->job;
+	int			share = stedi_worklist_known(leader->worklist) / (BATCHES_AHEAD * alive(leader));
+	int64		limit = Max(share, 1);
+	int64		n = 0;
+	int64		bytes = 0;
+	StringInfoData head;
+	StringInfoData objects;
+	const StediObject *object;
+
+	if (job->max_objects >= 0)
+		limit = Min(limit, job->max_objects);
+
+	initStringInfo(&objects);
+	while (n < limit && (object = stedi_worklist_peek(leader->worklist)) != NULL &&
+		   (n == 0 || job->max_bytes < 0 || bytes + (int64) object->size <= job->max_bytes))
+	{
+		put_text(&objects, object->key);
+		put_text(&objects, object->etag);
+		put_text(&objects, object->version_id);
+		put_int(&objects, (int64) object->size);
+		put_int(&objects, object->last_modified);
+		bytes += (int64) object->size;
+		n++;
+		if (leader->last_key != NULL)
+			pfree(leader->last_key);
+		leader->last_key = MemoryContextStrdup(leader->context, object->key);
+		(void) stedi_worklist_next(leader->worklist);
+	}
+
+	initStringInfo(&head);
+	put_text(&head, job->source);
+	put_text(&head, job->uri);
+	put_int(&head, job->target);
+	put_int(&head, job->on_error);
+	put_int(&head, job->reject_limit);
+	put_int(&head, job->compression);
+	put_int(&head, VARSIZE(job->aliases));
+	appendBinaryStringInfo(&head, (const char *) job->aliases, VARSIZE(job->aliases));
+	put_int(&head, n);
+	appendBinaryStringInfo(&head, objects.data, objects.len);
+
+	/* If nobody is there to take it, the look at the results tells. */
+	(void) shm_mq_send(worker->batches, head.len, head.data, false, true);
+	worker->busy = true;
+	pfree(head.data);
+	pfree(objects.data);
+}
+
+/* There is nothing more to do for them. */
+static void
+finish_workers(Leader *leader)
+{
+	for (int i = 0; i < leader->n_workers; i++)
+		shm_mq_detach(leader->workers[i].batches);
+	for (int i = 0; i < leader->n_workers; i++)
+		(void) WaitForBackgroundWorkerShutdown(leader->workers[i].handle);
+	if (leader->segment != NULL)
+		dsm_detach(leader->segment);
+	leader->segment = NULL;
+}
+
+/* The leader gives up.  Its locks must outlast the workers. */
+static void
+stop_workers(int code, Datum arg)
+{
+	Leader	   *leader = (Leader *) DatumGetPointer(arg);
+
+	HOLD_INTERRUPTS();
+	for (int i = 0; i < leader->n_workers; i++)
+		TerminateBackgroundWorker(leader->workers[i].handle);
+	for (int i = 0; i < leader->n_workers; i++)
+		(void) WaitForBackgroundWorkerShutdown(leader->workers[i].handle);
+	if (leader->segment != NULL)
+		dsm_detach(leader->segment);
+	leader->segment = NULL;
+	RESUME_INTERRUPTS();
+}
+
+/* The worker. */
+void
+stedi_worker_main(Datum main_arg)
+{
+	dsm_segment *segment;
+	shm_toc    *toc;
+	Shared	   *shared;
+	char	   *queues;
+	shm_mq	   *queue;
+	shm_mq_handle *batches;
+	shm_mq_handle *results;
+	StediLake  *lake = NULL;
+	StringInfoData ready;
+	int			number;
+	Size		length;
+	void	   *batch;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	segment = dsm_attach(DatumGetUInt32(main_arg));
+	if (segment == NULL)
+		return;					/* the leader has ended */
+	toc = shm_toc_attach(MAGIC, dsm_segment_address(segment));
+	shared = shm_toc_lookup(toc, KEY_SHARED, false);
+	memcpy(&number, MyBgworkerEntry->bgw_extra, sizeof(number));
+	queues = (char *) shm_toc_lookup(toc, KEY_QUEUES, false) + 2 * QUEUE_SIZE * (Size) number;
+
+	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "stedi worker", ALLOCSET_DEFAULT_SIZES));
+	queue = (shm_mq *) queues;
+	shm_mq_set_receiver(queue, MyProc);
+	batches = shm_mq_attach(queue, segment, NULL);
+	queue = (shm_mq *) (queues + QUEUE_SIZE);
+	shm_mq_set_sender(queue, MyProc);
+	results = shm_mq_attach(queue, segment, NULL);
+
+	/* Before the first lock. */
+	if (!BecomeLockGroupMember(shared->leader, (int) shared->leader_pid))
+		return;
+	initStringInfo(&ready);
+	put_int(&ready, MESSAGE_READY);
+	BackgroundWorkerInitializeConnectionByOid(shared->database, shared->session_user, 0);
+	StartTransactionCommand();
+	RestoreGUCState(shm_toc_lookup(toc, KEY_SETTINGS, false));
+	CommitTransactionCommand();
+
+	if (shm_mq_send(results, ready.len, ready.data, false, true) != SHM_MQ_SUCCESS)
+		return;
+	while (shm_mq_receive(batches, &length, &batch, false) == SHM_MQ_SUCCESS)
+	{
+		if (!load_batch(shared, &lake, batch, results))
+			return;
+	}
+}
+
+/* Load a batch and tell what became of it.  False: this was the last one. */
+static bool
+load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *results)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "stedi batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	StringInfoData outcomes;
+	StringInfoData message;
+	StediJob	job = {0};
+	StediObject *objects;
+	int64		n;
+	volatile bool good = true;
+
+	MemoryContextSwitchTo(context);
+	initStringInfo(&message);
+	initStringInfo(&outcomes);
+	job.source = get_text(&batch);
+	job.uri = get_text(&batch);
+	job.target = (Oid) get_int(&batch);
+	job.on_error = (StediOnError) get_int(&batch);
+	job.reject_limit = get_int(&batch);
+	job.compression = (StediCompression) get_int(&batch);
+	n = get_int(&batch);
+	job.aliases = memcpy(palloc(n), batch, n);
+	batch += n;
+	n = get_int(&batch);
+	objects = palloc0(sizeof(StediObject) * n);
+	for (int64 i = 0; i < n; i++)
+	{
+		objects[i].key = get_text(&batch);
+		objects[i].etag = get_text(&batch);
+		objects[i].version_id = get_text(&batch);
+		objects[i].size = (uint64) get_int(&batch);
+		objects[i].last_modified = get_int(&batch);
+	}
+	job.objects = objects;
+	job.n_objects = (int) n;
+	job.max_objects = -1;
+	job.max_bytes = -1;
+	job.report = note_outcome;
+	job.arg = &outcomes;
+
+	pgstat_report_activity(STATE_RUNNING, psprintf("stedi.run(): loading %d objects of source %s",
+												   job.n_objects, job.source));
+	PG_TRY();
+	{
+		Relation	rel;
+
+		/* A transaction that fails goes back to the user that it began with. */
+		SetUserIdAndSecContext(shared->current_user, 0);
+		StartTransactionCommand();
+		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
+
+		rel = table_open(job.target, RowExclusiveLock);
+		if (!stedi_takes_multi_insert(rel))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("table \"%s\" was altered while it was loaded", RelationGetRelationName(rel)),
+					 errhint("Run it again; what is loaded stays.")));
+		table_close(rel, NoLock);
+
+		if (*lake == NULL)
+		{
+			MemoryContextSwitchTo(TopMemoryContext);
+			*lake = stedi_lake_open(job.uri, STEDI_READ, false);
+		}
+		job.lake = *lake;
+		MemoryContextSwitchTo(context);
+		stedi_run_job(&job);
+
+		PopActiveSnapshot();
+		SPI_finish();
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(context);
+		put_int(&message, MESSAGE_OUTCOMES);
+		put_int(&message, n);
+		appendBinaryStringInfo(&message, outcomes.data, outcomes.len);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(context);
+		good = false;
+		put_int(&message, MESSAGE_ERROR);
+		put_int(&message, error->sqlerrcode);
+		put_text(&message, error->message);
+		put_text(&message, error->detail);
+		put_text(&message, error->hint);
+		put_text(&message, error->context);
+	}
+	PG_END_TRY();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	good = shm_mq_send(results, message.len, message.data, false, true) == SHM_MQ_SUCCESS && good;
+	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextDelete(context);
+	return good;
+}
+
+static void
+note_outcome(void *arg, const StediOutcome *outcome)
+{
+	StringInfo	outcomes = arg;
+
+	put_text(outcomes, outcome->uri);
+	put_text(outcomes, outcome->status);
+	put_text(outcomes, outcome->first_error);
+	put_int(outcomes, outcome->parsed);
+	put_int(outcomes, outcome->loaded);
+	put_int(outcomes, outcome->rejected);
+	put_int(outcomes, outcome->erased);
+	put_int(outcomes, outcome->bytes);
+	put_int(outcomes, outcome->elapsed);
+	put_int(outcomes, outcome->download);
+	put_int(outcomes, outcome->insert);
+}
+
+/* Messages stay on this machine: numbers as they are, texts with a length. */
+static void
+put_int(StringInfo message, int64 number)
+{
+	appendBinaryStringInfo(message, (const char *) &number, sizeof(number));
+}
+
+static void
+put_text(StringInfo message, const char *text)
+{
+	put_int(message, text != NULL ? (int64) strlen(text) : -1);
+	if (text != NULL)
+		appendBinaryStringInfo(message, text, (int) strlen(text));
+}
+
+static int64
+get_int(char **message)
+{
+	int64		number;
+
+	memcpy(&number, *message, sizeof(number));
+	*message += sizeof(number);
+	return number;
+}
+
+/* palloc'd, or NULL */
+static char *
+get_text(char **message)
+{
+	int64		length = get_int(message);
+	char	   *text;
+
+	if (length < 0)
+		return NULL;
+	text = pnstrdup(*message, length);
+	*message += length;
+	return text;
+}
