@@ -114,7 +114,7 @@ run-%: test/fuzz/%.c $(CORE_SRCS)
 	clang -std=c11 -D_GNU_SOURCE $(WARNINGS) -g -O1 -fsanitize=fuzzer,address,undefined -Isrc \
 		-o test/unit/build/$* $^ -lcrypto -lexpat -ldeflate -lzstd -lz
 	test/unit/build/$* -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 \
-		-artifact_prefix=test/unit/build/ test/unit/build/$*-corpus
+		-artifact_prefix=test/unit/build/ test/unit/build/$*-corpus $(wildcard test/fuzz/corpus/$*)
 
 # Throughput of the reader: make bench-reader FILE=accelerometer.json
 bench-reader: test/bench/json_reader_bench.c $(CORE_SRCS)

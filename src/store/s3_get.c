@@ -92,7 +92,7 @@ stedi_s3_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status
 			return -1;
 		}
 		stedi_http_hurry(&get->request.transfer);
-		if (!stedi_http_step(store->http, &store->base.waiter, status))
+		if (!stedi_s3_step(store, &store->base.waiter, status))
 			return -1;
 	}
 
@@ -100,7 +100,7 @@ stedi_s3_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status
 	if (get->request.transfer.paused && get->length <= get->ring_size / 2)
 	{
 		stedi_http_unpause(&get->request.transfer);
-		if (!stedi_http_poll(store->http, &store->base.waiter, status))
+		if (!stedi_s3_poll(store, &store->base.waiter, status))
 			return -1;
 	}
 	return (ssize_t) size;
