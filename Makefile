@@ -29,7 +29,7 @@ PG_OBJS = $(PG_SRCS:.c=.o)
 OBJS = $(PG_OBJS) $(STORE_OBJS) $(CORE_OBJS)
 
 # The extension's SQL, in the order in which it has to run.
-SQL_PARTS = begin server source object reject landing json ingest export \
+SQL_PARTS = begin server whoami source object reject landing json ingest export \
 	pseudonym erasure policy \
 	customer_trusted accelerometer_trusted customers_curated \
 	device_owner step_trainer_trusted machine_learning_curated \

@@ -10,6 +10,7 @@
 #include "core/uri.h"
 #include "store/store.h"
 
+#include "pg/server.h"
 #include "pg/wait.h"
 
 typedef enum StediAccess
@@ -21,6 +22,7 @@ typedef enum StediAccess
 typedef struct StediLake
 {
 	StediUri	uri;
+	StediServer *server;		/* NULL: files */
 	StediStore *store;
 	StediBackendWait wait;
 	int			reserved_fds;

@@ -28,6 +28,7 @@ typedef struct Request
 	int			number;			/* of this test, from 1 */
 	char		text[8192];		/* request line and headers */
 	size_t		body_length;
+	char		body[2048];		/* its beginning */
 } Request;
 
 /* Answer on fd; false: close the connection. */
@@ -125,6 +126,7 @@ read_request(int fd, Request *request)
 	request->text[length] = '\0';
 	stated = strcasestr(request->text, "\r\ncontent-length: ");
 	request->body_length = stated != NULL ? strtoul(stated + 18, NULL, 10) : 0;
+	length = 0;
 	for (size_t left = request->body_length; left > 0;)
 	{
 		static _Thread_local char sink[65536];
@@ -133,7 +135,10 @@ read_request(int fd, Request *request)
 		if (got <= 0)
 			return false;
 		left -= (size_t) got;
+		for (ssize_t i = 0; i < got && length + 1 < sizeof(request->body); i++)
+			request->body[length++] = sink[i];
 	}
+	request->body[length] = '\0';
 	return true;
 }
 
