@@ -36,7 +36,7 @@ SQL_PARTS = begin server whoami source object reject landing json ingest export 
 	reconcile quality refresh forget run status privileges
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
-REGRESS = setup extension server uri read_json load landing reject ledger \
+REGRESS = setup extension server whoami uri read_json load landing reject ledger \
 	hardening zones consent ownership reconcile quality forget export run \
 	privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
