@@ -146,6 +146,18 @@ works("role $role, with profile \"etl\" in ~/.aws/credentials", 'a role that the
 is(one('SELECT role_arn, expires_at BETWEEN now() + ' . quote('59 min') . ' AND now() + ' . quote('61 min')
 	  . ' FROM stedi.whoami(' . quote(uri()) . ')'), "$role|t", 'and until when');
 
+# A real STS, which checks the signature and gives keys that need their token.
+if (server_has('sts'))
+{
+	lake_with(profile => 'etl', role_arn => $ENV{STEDI_S3_ROLE_ARN},
+		endpoint => $ENV{STEDI_S3_STS_ENDPOINT}, sts_endpoint => $ENV{STEDI_S3_STS_ENDPOINT});
+	works("role $ENV{STEDI_S3_ROLE_ARN}, with profile \"etl\" in ~/.aws/credentials", 'a role of a real STS');
+	is(one("SELECT rows FROM stedi.export_query('SELECT 1', " . quote(uri('out/')) . ", mode => 'overwrite')"), '1',
+		'which can write, too');
+	one("ALTER SERVER lake OPTIONS (SET role_arn 'arn:aws:iam:::role/nobody')");
+	is_error($node, $list, '28000', 'a role that is not there', detail => qr/role_arn: AssumeRole at .*: HTTP status 4/);
+}
+
 # A program that does not end.
 lake_with(profile => 'slow');
 my $start = time;
