@@ -118,6 +118,8 @@ write_file('.aws/config', "[profile etl]\nregion = eu-west-1\n"
 	  . "[profile program]\ncredential_process = \"$dir/my program\" 'a b'\n"
 	  . "[profile slow]\ncredential_process = sh -c 'echo \$\$ > $dir/pid; sleep 100'\n"
 	  . "[profile role]\nrole_arn = $role\nsource_profile = etl\n"
+	  . "[profile through]\nrole_arn = $role\nsource_profile = early\n"
+	  . "[profile early]\ncredential_process = \"$dir/early\"\n"
 	  . "[profile web]\nrole_arn = $role\nweb_identity_token_file = $dir/token\n");
 restart_with(AWS_ENDPOINT_URL_STS => $fake);
 lake_with(profile => 'etl');
@@ -130,11 +132,16 @@ is((finish_query($session))[0], '3', 'the same session reads the file again when
 $session->quit;
 works('profile "etl" in ~/.aws/credentials', 'a profile');
 
-write_file('my program', "#!/bin/sh\n[ \"\$1\" = 'a b' ] && echo '"
-	  . encode_json({ Version => 1, AccessKeyId => $id, SecretAccessKey => $secret }) . "'\n");
-chmod 0755, "$dir/my program";
+my $keys = encode_json({ Version => 1, AccessKeyId => $id, SecretAccessKey => $secret });
+write_file('my program', "#!/bin/sh\n[ \"\$1\" = 'a b' ] && echo '$keys'\n");
+write_file('early', "#!/bin/sh\n(sleep 0.2; echo '$keys') &\n");
+chmod 0755, "$dir/my program", "$dir/early";
 lake_with(profile => 'program');
 works('profile "program", credential_process', 'a program');
+
+# A program that has ended before its output does.
+lake_with(profile => 'through');
+works("role $role, with profile \"early\", credential_process", 'a role by way of a program');
 
 lake_with(profile => 'role');
 works("role $role, with profile \"etl\" in ~/.aws/credentials", 'a role');

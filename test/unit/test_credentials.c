@@ -620,6 +620,52 @@ test_processes(void)
 	chain_fails(&chain, "ended with status 7", "output may end before the program does");
 }
 
+/*
+ * A waiter that remembers the descriptor it watched, as one on an epoll set does,
+ * and notices when the number has become something else.
+ */
+static int	remembered = -1;
+static ino_t remembered_inode;
+static int	reused;				/* numbers that came back, in all */
+static int	stale;				/* of them, while they were remembered */
+
+static bool
+wait_and_remember(void *arg, int fd, long timeout_ms)
+{
+	static int	last = -1;
+	static ino_t last_inode;
+	struct stat about;
+
+	if (fd < 0)
+		remembered = -1;
+	else if (fstat(fd, &about) == 0)
+	{
+		reused += fd == last && about.st_ino != last_inode;
+		stale += fd == remembered && about.st_ino != remembered_inode;
+		last = remembered = fd;
+		last_inode = remembered_inode = about.st_ino;
+	}
+	return wait_with_poll(arg, fd, timeout_ms);
+}
+
+static void
+test_waiting(void)
+{
+	StediWaiter waiter = {wait_and_remember, NULL};
+	StediStatus status = {0};
+	StediCredentialProvider *provider = stedi_credential_provider_open(&chain, &status);
+
+	clear_environment();
+	/* ended long before its output: the pipe is all that is waited for */
+	set_process(script("(sleep 0.2; echo '" OUTPUT("AKIAEARLY", "") "') &"));
+	ok(stedi_credential_provider_get(provider, &waiter, &status), "a program");
+	stedi_credential_provider_invalidate(provider, 1);
+	ok(stedi_credential_provider_get(provider, &waiter, &status), "and once more");
+	ok(reused > 0, "the number of the first pipe comes back");
+	is_int(stale, 0, "but the waiter was told to forget it");
+	stedi_credential_provider_release(provider);
+}
+
 int
 main(void)
 {
@@ -632,6 +678,7 @@ main(void)
 	test_containers();
 	test_instances();
 	test_processes();
+	test_waiting();
 	remove_home();
 	return tap_done();
 }
