@@ -90,8 +90,9 @@ sub works
 
 # With a mapping, as before.
 is(one($whoami), 'user mapping', 'a mapping');
-is(one('SELECT access_key_id FROM stedi.whoami(' . quote(uri()) . ')'), substr($id, 0, 4) . "\xE2\x80\xA6" . substr($id, -4),
-	'shows the ends of its key id');
+is(one('SELECT access_key_id FROM stedi.whoami(' . quote(uri()) . ')'),
+	length $id < 16 ? "\xE2\x80\xA6" : substr($id, 0, 4) . "\xE2\x80\xA6" . substr($id, -4),
+	'shows the ends of its key id, if it is long enough');
 
 # Environment.
 lake_with();
@@ -123,13 +124,19 @@ write_file('.aws/config', "[profile etl]\nregion = eu-west-1\n"
 	  . "[profile web]\nrole_arn = $role\nweb_identity_token_file = $dir/token\n");
 restart_with(AWS_ENDPOINT_URL_STS => $fake);
 lake_with(profile => 'etl');
-my $session = session($node);
-start_query($session, $list);
-like((finish_query($session))[1], qr/28000: the object store at .* refused the credentials/, 'a profile with a key that is none');
-write_file('.aws/credentials', "[etl]\naws_access_key_id = $id\naws_secret_access_key = $secret\n");
-start_query($session, $list);
-is((finish_query($session))[0], '3', 'the same session reads the file again when a key is refused');
-$session->quit;
+my $session;
+my $good_profile = "[etl]\naws_access_key_id = $id\naws_secret_access_key = $secret\n";
+if (server_has('key-id'))
+{
+	$session = session($node);
+	start_query($session, $list);
+	like((finish_query($session))[1], qr/28000: the object store at .* refused the credentials/, 'a profile with a key that is none');
+	write_file('.aws/credentials', $good_profile);
+	start_query($session, $list);
+	is((finish_query($session))[0], '3', 'the same session reads the file again when a key is refused');
+	$session->quit;
+}
+write_file('.aws/credentials', $good_profile);
 works('profile "etl" in ~/.aws/credentials', 'a profile');
 
 my $keys = encode_json({ Version => 1, AccessKeyId => $id, SecretAccessKey => $secret });
