@@ -32,14 +32,14 @@ PG_OBJS = $(PG_SRCS:.c=.o)
 OBJS = $(PG_OBJS) $(STORE_OBJS) $(CORE_OBJS)
 
 # The extension's SQL, in the order in which it has to run.
-SQL_PARTS = begin server source object reject landing json ingest export pending \
+SQL_PARTS = begin server whoami source object reject landing json ingest export pending \
 	pseudonym erasure policy \
 	customer_trusted accelerometer_trusted customers_curated \
 	device_owner step_trainer_trusted machine_learning_curated \
 	reconcile quality refresh forget run status privileges
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
-REGRESS = setup extension server uri read_json load landing reject ledger \
+REGRESS = setup extension server whoami uri read_json load landing reject ledger \
 	hardening zones consent ownership reconcile quality forget export pending run \
 	privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output

@@ -1,6 +1,6 @@
 /*
  * s3_xml.c
- *		The XML that S3 sends and takes.
+ *		The XML that S3 sends and takes, and what STS replies.
  *
  * Every reply is parsed the same way: a Document keeps the path of the element
  * it is in ("ListBucketResult/Contents/Key") and calls the parser of that kind
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include <expat.h>
+#include <openssl/crypto.h>
 
 #include "core/s3_xml.h"
 #include "core/uri.h"
@@ -56,6 +57,14 @@ typedef struct UploadTarget
 	bool		is_encoded;
 } UploadTarget;
 
+/* Where an element of STS's credentials goes. */
+typedef struct StsTarget
+{
+	StediStsCredentials *credentials;
+	char		prefix[2 * (MAX_NAME + 1) + 16];	/* path, up to the last '/' */
+	bool		has_expiry;
+} StsTarget;
+
 static bool parse_document(Document *document, const char *xml, size_t length,
 						   const char *what, StediStatus *status);
 static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **attributes);
@@ -74,6 +83,9 @@ static void uploads_end(Document *document, const char *text);
 static void error_end(Document *document, const char *text);
 static void upload_id_end(Document *document, const char *text);
 static void complete_end(Document *document, const char *text);
+static void sts_end(Document *document, const char *text);
+static void sts_error_end(Document *document, const char *text);
+static void wipe(char **text);
 static void *add_item(Document *document, void *items, size_t *n_items,
 					  size_t *capacity, size_t item_size);
 static void set_text(Document *document, char **field, const char *text);
@@ -131,6 +143,9 @@ parse_document(Document *document, const char *xml, size_t length,
 		}
 	}
 	XML_ParserFree(document->parser);
+	/* it may have held a secret */
+	if (document->text.data != NULL)
+		OPENSSL_cleanse(document->text.data, document->text.capacity);
 	stedi_bytes_free(&document->text);
 	return done;
 }
@@ -541,6 +556,90 @@ append_escaped(StediBytes *out, const char *text)
 			stedi_bytes_append_char(out, *text);
 	}
 	return !out->failed;
+}
+
+/*
+ * STS
+ */
+
+bool
+stedi_sts_parse_credentials(const char *xml, size_t length, const char *action,
+							StediStsCredentials *credentials, StediStatus *status)
+{
+	char		root[MAX_NAME + 1];
+	StsTarget	target = {.credentials = credentials};
+	Document	document = {.root = root, .end = sts_end, .target = &target};
+	bool		done;
+
+	memset(credentials, 0, sizeof(*credentials));
+	snprintf(root, sizeof(root), "%sResponse", action);
+	snprintf(target.prefix, sizeof(target.prefix), "%s/%sResult/Credentials/", root, action);
+	done = parse_document(&document, xml, length, "credentials", status);
+	if (done && (credentials->access_key_id == NULL || credentials->secret_access_key == NULL ||
+				 credentials->session_token == NULL || !target.has_expiry))
+		done = stedi_status_set(status, STEDI_PROTOCOL, "STS sent incomplete credentials");
+	if (!done)
+		stedi_sts_credentials_free(credentials);
+	return done;
+}
+
+static void
+sts_end(Document *document, const char *text)
+{
+	StsTarget  *target = document->target;
+	StediStsCredentials *credentials = target->credentials;
+	size_t		length = strlen(target->prefix);
+	const char *name = document->path + length;
+
+	if (strncmp(document->path, target->prefix, length) != 0)
+		return;
+	if (strcmp(name, "AccessKeyId") == 0)
+		set_text(document, &credentials->access_key_id, text);
+	else if (strcmp(name, "SecretAccessKey") == 0)
+		set_text(document, &credentials->secret_access_key, text);
+	else if (strcmp(name, "SessionToken") == 0)
+		set_text(document, &credentials->session_token, text);
+	else if (strcmp(name, "Expiration") == 0)
+	{
+		set_time(document, &credentials->expires_at, text);
+		target->has_expiry = true;
+	}
+}
+
+void
+stedi_sts_credentials_free(StediStsCredentials *credentials)
+{
+	wipe(&credentials->access_key_id);
+	wipe(&credentials->secret_access_key);
+	wipe(&credentials->session_token);
+	memset(credentials, 0, sizeof(*credentials));
+}
+
+static void
+wipe(char **text)
+{
+	if (*text != NULL)
+		OPENSSL_cleanse(*text, strlen(*text));
+	free(*text);
+	*text = NULL;
+}
+
+void
+stedi_sts_parse_error(const char *xml, size_t length, char code[64])
+{
+	Document	document = {.root = "ErrorResponse", .end = sts_error_end, .target = code};
+	StediStatus ignored;
+
+	code[0] = '\0';
+	if (!parse_document(&document, xml, length, "an error", &ignored))
+		code[0] = '\0';
+}
+
+static void
+sts_error_end(Document *document, const char *text)
+{
+	if (at(document, "ErrorResponse/Error/Code"))
+		clip(document->target, 64, text);
 }
 
 /*

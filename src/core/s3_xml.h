@@ -1,6 +1,6 @@
 /*
  * s3_xml.h
- *		The XML that S3 sends and takes.
+ *		The XML that S3 sends and takes, and what STS replies.
  *
  * Parsed with expat, in one go from a bounded buffer; DTDs are refused, unknown
  * elements skipped, namespaces ignored.
@@ -81,6 +81,28 @@ extern void stedi_upload_page_free(StediUploadPage *page);
 
 /* <CompleteMultipartUpload> with the parts' ETags in order, 1-based numbers. */
 extern bool stedi_s3_format_complete(StediBytes *out, char *const *etags, int n_parts);
+
+/*
+ * The credentials in STS's reply to an action, "AssumeRole" or
+ * "AssumeRoleWithWebIdentity" (AWS Security Token Service API Reference).
+ * Strings are malloc'd and secret.  False: STEDI_PROTOCOL, also when one of the
+ * four is missing, and nothing to free.
+ */
+typedef struct StediStsCredentials
+{
+	char	   *access_key_id;
+	char	   *secret_access_key;
+	char	   *session_token;
+	int64_t		expires_at;		/* microseconds since 1970 */
+} StediStsCredentials;
+
+extern bool stedi_sts_parse_credentials(const char *xml, size_t length, const char *action,
+										StediStsCredentials *credentials,
+										StediStatus *status);
+extern void stedi_sts_credentials_free(StediStsCredentials *credentials);	/* wipes; idempotent */
+
+/* Code of STS's <ErrorResponse>, clipped; "" if it is none. */
+extern void stedi_sts_parse_error(const char *xml, size_t length, char code[64]);
 
 /* "2013-05-24T00:00:00.000Z" to microseconds since 1970; false if malformed. */
 extern bool stedi_parse_iso8601(const char *text, int64_t *microseconds);

@@ -10,6 +10,7 @@
 #include "storage/fd.h"
 #include "utils/acl.h"
 
+#include "pg/credentials.h"
 #include "pg/error.h"
 #include "pg/lake.h"
 #include "pg/server.h"
@@ -86,13 +87,14 @@ open_s3(StediLake *lake, const char *uri, StediStatus *status)
 	StediServer *server = stedi_server_for_uri(uri);
 	StediS3Config config = {0};
 
-	lake->server = server->name;
+	lake->server = server;
 	config.bucket = lake->uri.bucket;
 	config.region = server->region;
 	config.endpoint = server->endpoint;
 	config.url_style = server->url_style;
 	config.ca_file = server->ca_file;
 	config.proxy = server->proxy;
+	config.credentials = stedi_server_credentials(server);
 	config.access_key_id = server->access_key_id;
 	config.secret_access_key = server->secret_access_key;
 	config.session_token = server->session_token;

@@ -10,6 +10,7 @@
 #include "core/uri.h"
 #include "store/store.h"
 
+#include "pg/server.h"
 #include "pg/wait.h"
 
 typedef enum StediAccess
@@ -21,8 +22,8 @@ typedef enum StediAccess
 typedef struct StediLake
 {
 	StediUri	uri;
+	StediServer *server;		/* NULL: files */
 	StediStore *store;
-	char	   *server;			/* its name; NULL: file:// */
 	StediBackendWait wait;
 	int			reserved_fds;
 	int			lost;			/* for its user: objects lost in a row to connection errors */

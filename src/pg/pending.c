@@ -170,7 +170,7 @@ write_record(StediPending *pending, const char *upload_id)
 	header.started_at = GetCurrentTimestamp();
 	initStringInfo(&data);
 	appendBinaryStringInfo(&data, (char *) &header, sizeof(header));
-	appendBinaryStringInfo(&data, pending->lake->server, strlen(pending->lake->server) + 1);
+	appendBinaryStringInfo(&data, pending->lake->server->name, strlen(pending->lake->server->name) + 1);
 	appendStringInfoString(&data, stedi_lake_uri(pending->lake, pending->key));
 	appendStringInfoChar(&data, '\0');
 	appendStringInfoString(&data, upload_id != NULL ? upload_id : "");
@@ -452,7 +452,7 @@ abort_upload(StediLake *lake, const Record *record)
 	StediStatus status = {0};
 	bool		done;
 
-	if (lake->server == NULL || strcmp(lake->server, record->server) != 0)
+	if (lake->server == NULL || strcmp(lake->server->name, record->server) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("it was begun through server \"%s\", which does not cover the URI any more",

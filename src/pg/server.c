@@ -29,6 +29,9 @@
 
 PG_FUNCTION_INFO_V1(stedi_fdw_validator);
 
+#define SUPERUSER_HINT \
+	"Only a superuser may choose the host that the server talks to, whom it trusts, and as whom it acts."
+
 typedef void (*OptionCheck) (const char *name, const char *value);
 
 static void check_scope(const char *name, const char *value);
@@ -37,6 +40,7 @@ static void check_url_style(const char *name, const char *value);
 static void check_credentials(const char *name, const char *value);
 static void check_region(const char *name, const char *value);
 static void check_token(const char *name, const char *value);
+static void check_not_empty(const char *name, const char *value);
 static void check_boolean(const char *name, const char *value);
 static void check_encryption(const char *name, const char *value);
 static void check_storage_class(const char *name, const char *value);
@@ -57,6 +61,10 @@ static const StediOption options[] = {
 	{"ca_file", ForeignServerRelationId, true, NULL},
 	{"proxy", ForeignServerRelationId, true, NULL},
 	{"credentials", ForeignServerRelationId, false, check_credentials},
+	{"profile", ForeignServerRelationId, true, check_not_empty},
+	{"role_arn", ForeignServerRelationId, true, check_token},
+	{"external_id", ForeignServerRelationId, true, check_token},
+	{"sts_endpoint", ForeignServerRelationId, true, check_endpoint},
 	{"server_side_encryption", ForeignServerRelationId, false, check_encryption},
 	{"kms_key_id", ForeignServerRelationId, false, check_token},
 	{"storage_class", ForeignServerRelationId, false, check_storage_class},
@@ -79,12 +87,15 @@ static const char *const storage_classes[] = {
 
 static const char *one_of(const char *const *values, const char *value);
 static void check_one_of(const char *const *values, const char *name, const char *value);
+static void check_combination(List *defs);
 static const StediOption *find_option(const char *name, Oid catalog);
 static char *valid_options(Oid catalog);
 static const char *get_option(List *defs, const char *name);
 static bool is_trusted(Oid owner, Oid fdwid);
 static bool scope_covers(const char *scope, const char *uri);
 static StediServer *server_settings(ForeignServer *server, const char *scope);
+static bool has_value(const char *option, const char *value);
+static void set_mapping(StediServer *settings, ForeignServer *server);
 
 /*
  * Validate the options of a server or user mapping; the wrapper itself has none.
@@ -116,11 +127,13 @@ stedi_fdw_validator(PG_FUNCTION_ARGS)
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					 errmsg("permission denied to set option \"%s\"", option->name),
-					 errhint("Only a superuser may choose the host that the server talks to and whom it trusts.")));
+					 errhint(SUPERUSER_HINT)));
 		if (option->check != NULL)
 			option->check(option->name, defGetString(def));
 	}
 
+	if (catalog == ForeignServerRelationId)
+		check_combination(defs);
 	if (catalog == UserMappingRelationId &&
 		(get_option(defs, "access_key_id") == NULL) != (get_option(defs, "secret_access_key") == NULL))
 		ereport(ERROR,
@@ -137,6 +150,32 @@ stedi_fdw_validator(PG_FUNCTION_ARGS)
 	}
 
 	PG_RETURN_VOID();
+}
+
+/* Options that mean nothing without, or beside, another one. */
+static void
+check_combination(List *defs)
+{
+	const char *credentials = get_option(defs, "credentials");
+
+	if (get_option(defs, "profile") != NULL && !has_value(credentials, "chain"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"profile\" needs credentials 'chain'")));
+	if (get_option(defs, "role_arn") != NULL && has_value(credentials, "anonymous"))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"role_arn\" needs credentials 'mapping' or 'chain'")));
+	if (get_option(defs, "external_id") != NULL && get_option(defs, "role_arn") == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"external_id\" needs option \"role_arn\"")));
+}
+
+static bool
+has_value(const char *option, const char *value)
+{
+	return option != NULL && pg_strcasecmp(option, value) == 0;
 }
 
 static const StediOption *
@@ -230,11 +269,17 @@ check_url_style(const char *name, const char *value)
 static void
 check_credentials(const char *name, const char *value)
 {
-	if (pg_strcasecmp(value, "mapping") != 0 && pg_strcasecmp(value, "anonymous") != 0)
+	if (!has_value(value, "mapping") && !has_value(value, "anonymous") && !has_value(value, "chain"))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\": \"%s\"", name, value),
-				 errhint("Valid values are mapping and anonymous.")));
+				 errhint("Valid values are mapping, anonymous and chain.")));
+	/* server_settings() looks at the owner, who may change, again */
+	if (has_value(value, "chain") && !superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\" to \"chain\"", name),
+				 errhint(SUPERUSER_HINT)));
 }
 
 /* One word of printable ASCII: it goes into a header or a host name. */
@@ -249,6 +294,12 @@ check_token(const char *name, const char *value)
 					 errmsg("invalid value for option \"%s\"", name),
 					 errdetail("It contains white space or a character that is not printable ASCII.")));
 	}
+	check_not_empty(name, value);
+}
+
+static void
+check_not_empty(const char *name, const char *value)
+{
 	if (value[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -405,14 +456,18 @@ server_settings(ForeignServer *server, const char *scope)
 	const char *credentials = get_option(server->options, "credentials");
 	const char *requester_pays = get_option(server->options, "requester_pays");
 
+	settings->serverid = server->serverid;
 	settings->name = server->servername;
 	settings->scope = pstrdup(scope);
 	settings->region = unconstify(char *, get_option(server->options, "region"));
 	settings->endpoint = unconstify(char *, get_option(server->options, "endpoint"));
 	settings->ca_file = unconstify(char *, get_option(server->options, "ca_file"));
 	settings->proxy = unconstify(char *, get_option(server->options, "proxy"));
-	settings->url_style = url_style != NULL && pg_strcasecmp(url_style, "path") == 0 ?
-		STEDI_URL_STYLE_PATH : STEDI_URL_STYLE_VIRTUAL;
+	settings->profile = unconstify(char *, get_option(server->options, "profile"));
+	settings->role_arn = unconstify(char *, get_option(server->options, "role_arn"));
+	settings->external_id = unconstify(char *, get_option(server->options, "external_id"));
+	settings->sts_endpoint = unconstify(char *, get_option(server->options, "sts_endpoint"));
+	settings->url_style = has_value(url_style, "path") ? STEDI_URL_STYLE_PATH : STEDI_URL_STYLE_VIRTUAL;
 	settings->server_side_encryption = one_of(encryptions, get_option(server->options, "server_side_encryption"));
 	if (settings->server_side_encryption == encryptions[0])
 		settings->server_side_encryption = NULL;
@@ -421,32 +476,52 @@ server_settings(ForeignServer *server, const char *scope)
 	if (requester_pays != NULL)
 		(void) parse_bool(requester_pays, &settings->requester_pays);
 
-	if (credentials == NULL || pg_strcasecmp(credentials, "mapping") == 0)
+	settings->is_anonymous = has_value(credentials, "anonymous");
+	if (settings->is_anonymous)
+		return settings;
+	set_mapping(settings, server);
+	if (has_value(credentials, "chain"))
 	{
-		HeapTuple	tuple;
-		UserMapping *mapping = NULL;
-
-		tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()),
-								ObjectIdGetDatum(server->serverid));
-		if (!HeapTupleIsValid(tuple))
-			tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
-									ObjectIdGetDatum(server->serverid));
-		if (HeapTupleIsValid(tuple))
-		{
-			ReleaseSysCache(tuple);
-			mapping = GetUserMapping(GetUserId(), server->serverid);
-		}
-
-		if (mapping == NULL || get_option(mapping->options, "access_key_id") == NULL)
+		/*
+		 * The server may have been given to somebody else, or changed for its
+		 * owner, since the option was set: who can change where it leads must not
+		 * act as this machine.
+		 */
+		if (!superuser_arg(server->owner))
 			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-					 errmsg("no credentials for server \"%s\"", server->servername),
-					 errhint("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...');",
-							 quote_identifier(GetUserNameFromId(GetUserId(), false)),
-							 quote_identifier(server->servername))));
-		settings->access_key_id = unconstify(char *, get_option(mapping->options, "access_key_id"));
-		settings->secret_access_key = unconstify(char *, get_option(mapping->options, "secret_access_key"));
-		settings->session_token = unconstify(char *, get_option(mapping->options, "session_token"));
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("server \"%s\" may not use the credentials of this machine", server->servername),
+					 errdetail("Its owner \"%s\" is not a superuser.",
+							   GetUserNameFromId(server->owner, false)),
+					 errhint("Give the server to a superuser, or set its option credentials to 'mapping'.")));
 	}
+	else if (settings->access_key_id == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("no credentials for server \"%s\"", server->servername),
+				 errhint("CREATE USER MAPPING FOR %s SERVER %s OPTIONS (access_key_id '...', secret_access_key '...');",
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)),
+						 quote_identifier(server->servername))));
 	return settings;
+}
+
+/* The keys of the current user's mapping, or of PUBLIC's; none leaves them NULL. */
+static void
+set_mapping(StediServer *settings, ForeignServer *server)
+{
+	HeapTuple	tuple;
+	UserMapping *mapping;
+
+	tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(GetUserId()),
+							ObjectIdGetDatum(server->serverid));
+	if (!HeapTupleIsValid(tuple))
+		tuple = SearchSysCache2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid),
+								ObjectIdGetDatum(server->serverid));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	ReleaseSysCache(tuple);
+	mapping = GetUserMapping(GetUserId(), server->serverid);
+	settings->access_key_id = unconstify(char *, get_option(mapping->options, "access_key_id"));
+	settings->secret_access_key = unconstify(char *, get_option(mapping->options, "secret_access_key"));
+	settings->session_token = unconstify(char *, get_option(mapping->options, "session_token"));
 }

@@ -58,6 +58,9 @@ backend_wait(void *arg, int fd, long timeout_ms)
 	PG_TRY();
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* what is closed leaves an epoll set, and its number may come back */
+		if (fd < 0 && wait->fd >= 0)
+			stedi_wait_free(wait);
 		if (fd >= 0 || timeout_ms != 0)
 			wait_for(wait, fd, timeout_ms);
 	}

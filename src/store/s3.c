@@ -6,7 +6,6 @@
  * they turn out to differ from what was configured or assumed, are remembered
  * here for all later requests.
  */
-#include <openssl/crypto.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,23 +35,14 @@ typedef struct S3Listing
 	StediStatus failure;
 } S3Listing;
 
-static bool copy_config(S3Store *store, const StediS3Config *config, StediStatus *status);
 static bool copy_text(const char **to, const char *from);
+static bool copy_config(S3Store *store, const StediS3Config *config, StediStatus *status);
 static bool parse_endpoint(S3Store *store, const char *endpoint, StediStatus *status);
-static void free_text(const char *text);
 static void s3_close(StediStore *base);
 static bool fetch_page(S3Listing *listing, StediStatus *status);
 static bool check_order(S3Listing *listing, const StediObject *object, StediStatus *status);
 static int	connections(const StediS3Config *config);
 static bool add_uploads(StediUploadPage *to, StediUploadPage *page, StediStatus *status);
-
-static void
-free_text(const char *text)
-{
-	if (text != NULL)
-		OPENSSL_cleanse((char *) text, strlen(text));
-	free((char *) text);
-}
 
 static bool
 copy_text(const char **to, const char *from)
@@ -67,33 +57,45 @@ copy_config(S3Store *store, const StediS3Config *config, StediStatus *status)
 {
 	const char *region = config->region ? config->region : DEFAULT_REGION;
 	StediS3Config *copy = &store->config;
+	StediCredentialSettings keys = {
+		.access_key_id = config->access_key_id,
+		.secret_access_key = config->secret_access_key,
+		.session_token = config->session_token,
+	};
 	bool		copied;
 
 	*copy = *config;
 	copy->region = NULL;
 	copy->endpoint = NULL;
+	copy->credentials = NULL;	/* the store's own */
+	copy->access_key_id = NULL;
+	copy->secret_access_key = NULL;
+	copy->session_token = NULL;
 	copy->ca_file = NULL;		/* these three are the engine's */
 	copy->proxy = NULL;
 	copy->user_agent = NULL;
 	/* every one is overwritten before anything can fail */
 	copied = copy_text(&copy->bucket, config->bucket);
-	copied &= copy_text(&copy->access_key_id, config->access_key_id);
-	copied &= copy_text(&copy->secret_access_key, config->secret_access_key);
-	copied &= copy_text(&copy->session_token, config->session_token);
 	copied &= copy_text(&copy->server_side_encryption, config->server_side_encryption);
 	copied &= copy_text(&copy->kms_key_id, config->kms_key_id);
 	copied &= copy_text(&copy->storage_class, config->storage_class);
 	if (!copied)
 		return stedi_no_memory(status);
+	if (config->credentials != NULL)
+		store->credentials = stedi_credential_provider_retain(config->credentials);
+	else if (config->access_key_id != NULL)
+	{
+		store->credentials = stedi_credential_provider_open(&keys, status);
+		if (store->credentials == NULL)
+			return false;
+	}
 
 	/* it becomes part of a host name */
 	if (region[0] == '\0' || strlen(region) >= sizeof(store->region) ||
 		strspn(region, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(region))
 		return stedi_status_set(status, STEDI_BAD_ARGUMENT, "invalid region \"%s\"", region);
 	strcpy(store->region, region);
-	if (config->access_key_id != NULL && config->secret_access_key == NULL)
-		return stedi_status_set(status, STEDI_CREDENTIALS,
-								"there is an access_key_id but no secret_access_key");
+	store->region_is_default = config->region == NULL;
 	if (config->part_size < MIN_PART_SIZE)
 		return stedi_status_set(status, STEDI_BAD_ARGUMENT,
 								"part size must be at least %d bytes", MIN_PART_SIZE);
@@ -166,13 +168,11 @@ s3_close(StediStore *base)
 	S3Store    *store = (S3Store *) base;
 
 	stedi_http_close(store->http);
-	free_text(store->config.bucket);
-	free_text(store->config.access_key_id);
-	free_text(store->config.secret_access_key);
-	free_text(store->config.session_token);
-	free_text(store->config.server_side_encryption);
-	free_text(store->config.kms_key_id);
-	free_text(store->config.storage_class);
+	stedi_credential_provider_release(store->credentials);
+	free((char *) store->config.bucket);
+	free((char *) store->config.server_side_encryption);
+	free((char *) store->config.kms_key_id);
+	free((char *) store->config.storage_class);
 	free(store->authority);
 	free(store);
 }
@@ -468,7 +468,11 @@ connections(const StediS3Config *config)
 static int
 s3_max_fds(const StediStore *base)
 {
-	return 2 * connections(&((const S3Store *) base)->config) + 3;
+	const S3Store *store = (const S3Store *) base;
+	bool		may_search = store->credentials != NULL &&
+		stedi_credential_provider_can_renew(store->credentials);
+
+	return 2 * connections(&store->config) + 3 + (may_search ? STEDI_CREDENTIAL_FDS : 0);
 }
 
 StediStore *
@@ -490,6 +494,7 @@ stedi_store_open_s3(const StediS3Config *config, StediWaiter waiter, StediStatus
 		.remove = s3_remove,
 		.list_uploads = s3_list_uploads,
 		.abort_upload = s3_abort_upload,
+		.identify = stedi_s3_identify,
 		.max_fds = s3_max_fds,
 		.close = s3_close,
 	};

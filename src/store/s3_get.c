@@ -122,7 +122,7 @@ stedi_s3_get(StediStore *base, const StediObject *object, StediStatus *status)
 
 	/* Let it go off now: the caller may be busy for long.  What is in the way
 	 * of going on at all, a cancel, will be so again when the get is read. */
-	stedi_http_poll(store->http, &base->waiter, &ignored);
+	stedi_s3_poll(store, &base->waiter, &ignored);
 	return &get->base;
 }
 
@@ -216,7 +216,7 @@ stedi_s3_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status
 		if (!range->request.done)
 		{
 			stedi_http_hurry(&range->request.transfer);
-			if (!stedi_http_step(store->http, &store->base.waiter, status))
+			if (!stedi_s3_step(store, &store->base.waiter, status))
 				return -1;
 		}
 		else if (range->request.status.code != STEDI_OK)
@@ -236,7 +236,7 @@ stedi_s3_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status
 	else if (get->n_more == 0)
 		return (ssize_t) size;
 	/* the others have to move, too, while this one is read */
-	if (!stedi_http_poll(store->http, &store->base.waiter, status))
+	if (!stedi_s3_poll(store, &store->base.waiter, status))
 		return -1;
 	return (ssize_t) size;
 }

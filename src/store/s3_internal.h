@@ -11,6 +11,7 @@
 
 #include "core/sigv4.h"
 #include "core/s3_xml.h"
+#include "store/credentials.h"
 #include "store/http.h"
 #include "store/store_internal.h"
 
@@ -18,10 +19,12 @@ typedef struct S3Store
 {
 	StediStore	base;
 	StediHttp  *http;
-	StediS3Config config;		/* strings are the store's own, but region and endpoint */
+	StediS3Config config;		/* of the strings only bucket, the store's own */
+	StediCredentialProvider *credentials;	/* NULL: anonymous */
 	const char *scheme;			/* "https", "http" */
 	char	   *authority;		/* "host[:port]" of a given endpoint; NULL: AWS's */
 	char		region[64];		/* the bucket's, once it is known */
+	bool		region_is_default;	/* nobody named one yet */
 	time_t		clock_offset;	/* seconds the server's clock is ahead */
 	int			n_ranges;		/* of max_ranges in use */
 } S3Store;
@@ -65,6 +68,8 @@ struct S3Request
 	S3Store    *store;
 	bool		region_corrected;
 	bool		clock_corrected;
+	bool		credentials_renewed;
+	unsigned	generation;		/* of the credentials that it was signed with */
 	StediBytes	url;
 	StediBytes	authority;
 	StediBytes	authorization;
@@ -87,6 +92,17 @@ extern bool stedi_s3_request_run(S3Request *request, const StediWaiter *waiter,
 								 StediStatus *status);
 /* Also stops one that is under way.  Idempotent; fine on zeroed memory. */
 extern void stedi_s3_request_free(S3Request *request);
+
+/*
+ * The one way to let transfers move: as stedi_http_step() and stedi_http_poll(),
+ * but with credentials that are good.  Requests are signed in there, by
+ * callbacks that cannot wait; so what needs waiting for, waits here.
+ */
+extern bool stedi_s3_step(S3Store *store, const StediWaiter *waiter, StediStatus *status);
+extern bool stedi_s3_poll(S3Store *store, const StediWaiter *waiter, StediStatus *status);
+
+/* Method of the store: see stedi_store_identify(). */
+extern bool stedi_s3_identify(StediStore *base, StediStoreIdentity *identity, StediStatus *status);
 
 /* "bucket "x"" or "object "s3://x/y"", for messages. */
 extern void stedi_s3_describe(const S3Store *store, const char *key, char *text, size_t size);

@@ -172,7 +172,7 @@ stedi_s3_put_write(StediPut *base, const void *data, size_t length, StediStatus 
 		if (put->in_flight > 0 && put->unpolled >= BYTES_PER_POLL)
 		{
 			put->unpolled = 0;
-			if (!stedi_http_poll(store_of(put)->http, &base->handle.store->waiter, status))
+			if (!stedi_s3_poll(store_of(put), &base->handle.store->waiter, status))
 				return remember(put, status);
 		}
 	}
@@ -318,7 +318,7 @@ wait_for_parts(S3Put *put, int most, StediStatus *status)
 		}
 		if (put->in_flight <= most)
 			return true;
-		if (!stedi_http_step(store_of(put)->http, &put->base.handle.store->waiter, status))
+		if (!stedi_s3_step(store_of(put), &put->base.handle.store->waiter, status))
 			return false;
 	}
 }

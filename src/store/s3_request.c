@@ -36,6 +36,7 @@ typedef enum Verdict
 	VERDICT_FAILURE
 } Verdict;
 
+static bool ready(S3Store *store, const StediWaiter *waiter, StediStatus *status);
 static bool on_prepare(StediHttpTransfer *transfer);
 static void on_finished(StediHttpTransfer *transfer);
 static bool build_url(S3Request *request, StediBytes *path);
@@ -47,6 +48,7 @@ static bool is_retryable_status(long status);
 static bool is_retryable_code(const char *code, bool is_upload);
 static bool correct_region(S3Request *request);
 static bool correct_clock(S3Request *request);
+static bool renew_credentials(S3Request *request);
 static long backoff_ms(const S3Request *request);
 static void set_failure(S3Request *request);
 static void set_transport_failure(S3Request *request);
@@ -55,7 +57,7 @@ static void set_denied(S3Request *request, const char *what);
 static void set_credentials(S3Request *request);
 static StediCode code_of_reply(const S3Request *request);
 static void add_detail(S3Request *request);
-static bool holds_secret(const S3Store *store, const char *text);
+static bool holds_secret(const S3Request *request, const char *text);
 
 void
 stedi_s3_request_init(S3Request *request, S3Store *store, const char *action,
@@ -95,6 +97,7 @@ stedi_s3_request_start(S3Request *request)
 	request->attempts = 0;
 	request->region_corrected = false;
 	request->clock_corrected = false;
+	request->credentials_renewed = false;
 	stedi_status_clear(&request->status);
 	if (request->body_length == 0)
 		strcpy(request->payload_sha256, STEDI_SIGV4_EMPTY_SHA256);
@@ -113,7 +116,7 @@ stedi_s3_request_finish(S3Request *request, const StediWaiter *waiter, StediStat
 	stedi_http_hurry(&request->transfer);
 	while (!request->done)
 	{
-		if (!stedi_http_step(request->store->http, waiter, status))
+		if (!stedi_s3_step(request->store, waiter, status))
 		{
 			stedi_http_stop(&request->transfer);
 			return false;
@@ -130,6 +133,55 @@ stedi_s3_request_run(S3Request *request, const StediWaiter *waiter, StediStatus 
 {
 	stedi_s3_request_start(request);
 	return stedi_s3_request_finish(request, waiter, status);
+}
+
+/* Get credentials, unless there are good ones. */
+static bool
+ready(S3Store *store, const StediWaiter *waiter, StediStatus *status)
+{
+	const char *region;
+
+	if (store->credentials == NULL)
+		return true;
+	if (!stedi_credential_provider_get(store->credentials, waiter, status))
+		return false;
+	region = stedi_credential_provider_current(store->credentials)->region;
+	if (store->region_is_default && region != NULL && strlen(region) < sizeof(store->region))
+		strcpy(store->region, region);
+	store->region_is_default = false;
+	return true;
+}
+
+bool
+stedi_s3_step(S3Store *store, const StediWaiter *waiter, StediStatus *status)
+{
+	return ready(store, waiter, status) && stedi_http_step(store->http, waiter, status);
+}
+
+bool
+stedi_s3_poll(S3Store *store, const StediWaiter *waiter, StediStatus *status)
+{
+	return ready(store, waiter, status) && stedi_http_poll(store->http, waiter, status);
+}
+
+bool
+stedi_s3_identify(StediStore *base, StediStoreIdentity *identity, StediStatus *status)
+{
+	S3Store    *store = (S3Store *) base;
+	S3Request	request;
+	StediBytes	path;
+
+	if (!ready(store, &base->waiter, status))
+		return false;
+	stedi_s3_request_init(&request, store, "look at", "GET", NULL);
+	stedi_bytes_init(&path, 0);
+	identity->url = build_url(&request, &path) ? stedi_bytes_steal(&request.url) : NULL;
+	identity->region = store->region;
+	identity->credentials = store->credentials != NULL ?
+		stedi_credential_provider_current(store->credentials) : NULL;
+	stedi_bytes_free(&path);
+	stedi_s3_request_free(&request);
+	return identity->url != NULL || stedi_no_memory(status);
 }
 
 void
@@ -209,7 +261,7 @@ on_prepare(StediHttpTransfer *transfer)
 			add_header(transfer, request->headers[i].name, request->headers[i].value);
 		if (store->config.requester_pays)
 			add_header(transfer, "x-amz-request-payer", "requester");
-		if (store->config.access_key_id != NULL)
+		if (store->credentials != NULL)
 			done = sign(request, path.data, now);
 		/* waiting for "100 Continue" would cost a round trip per upload */
 		add_header(transfer, "expect", "");
@@ -267,6 +319,7 @@ sign(S3Request *request, const char *path, time_t now)
 {
 	S3Store    *store = request->store;
 	StediHttpTransfer *transfer = &request->transfer;
+	const StediCredentials *credentials = stedi_credential_provider_current(store->credentials);
 	StediSigv4Result result;
 	StediSigv4Request sigv4 = {
 		.method = request->method,
@@ -276,16 +329,17 @@ sign(S3Request *request, const char *path, time_t now)
 		.payload_sha256 = request->payload_sha256,
 		.region = store->region,
 		.service = "s3",
-		.access_key_id = store->config.access_key_id,
-		.secret_access_key = store->config.secret_access_key,
+		.access_key_id = credentials->access_key_id,
+		.secret_access_key = credentials->secret_access_key,
 		.when = now,
 	};
 
+	request->generation = stedi_credential_provider_generation(store->credentials);
 	stedi_sigv4_date(now, request->date);
 	add_header(transfer, "x-amz-date", request->date);
 	add_header(transfer, "x-amz-content-sha256", request->payload_sha256);
-	if (store->config.session_token != NULL)
-		add_header(transfer, "x-amz-security-token", store->config.session_token);
+	if (credentials->session_token != NULL)
+		add_header(transfer, "x-amz-security-token", credentials->session_token);
 	sigv4.headers = transfer->headers;
 	sigv4.n_headers = transfer->n_headers;
 	if (!stedi_sigv4_sign(&sigv4, &result, &request->status))
@@ -370,7 +424,7 @@ judge(S3Request *request)
 			return VERDICT_SUCCESS;
 		return request->status.code == STEDI_OK ? VERDICT_RETRY : VERDICT_FAILURE;
 	}
-	if (correct_region(request) || correct_clock(request))
+	if (correct_region(request) || correct_clock(request) || renew_credentials(request))
 		return VERDICT_RETRY_AT_ONCE;
 	if (is_retryable_status(transfer->status) || is_retryable_code(code, request->is_upload))
 		return VERDICT_RETRY;
@@ -447,6 +501,32 @@ correct_clock(S3Request *request)
 		return false;
 	request->store->clock_offset += skew;
 	request->clock_corrected = true;
+	return true;
+}
+
+/*
+ * The server does not take these credentials, or does not any more: get others.
+ * They are waited for before the request can start again, see stedi_s3_step().
+ * The reply to a HEAD has no code; to an expired token it is a plain 400.
+ */
+static bool
+renew_credentials(S3Request *request)
+{
+	static const char *const codes[] = {
+		"ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken",
+		"TokenRefreshRequired",
+	};
+	S3Store    *store = request->store;
+	bool		refused = strcmp(request->method, "HEAD") == 0 && request->transfer.status == 400;
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		refused |= strcmp(request->error.code, codes[i]) == 0;
+	if (!refused || request->credentials_renewed || store->credentials == NULL ||
+		!stedi_credential_provider_can_renew(store->credentials))
+		return false;
+	stedi_credential_provider_invalidate(store->credentials, request->generation);
+	request->credentials_renewed = true;
+	request->attempts--;		/* it is no try that failed */
 	return true;
 }
 
@@ -666,7 +746,7 @@ set_denied(S3Request *request, const char *what)
 {
 	stedi_status_set(&request->status, STEDI_DENIED, "permission denied to %s %s",
 					 request->action, what);
-	if (request->store->config.access_key_id == NULL)
+	if (request->store->credentials == NULL)
 		stedi_status_hint(&request->status,
 						  "The request was anonymous: there is no access_key_id.");
 }
@@ -679,7 +759,9 @@ set_credentials(S3Request *request)
 
 	stedi_status_set(status, STEDI_CREDENTIALS, "the object store at \"%s\" refused the credentials",
 					 request->authority.data);
-	if (strcmp(code, "ExpiredToken") == 0 || strcmp(code, "InvalidToken") == 0)
+	if (request->store->credentials != NULL && request->credentials_renewed)
+		stedi_status_hint(status, "They are new; stedi.whoami() tells where they come from.");
+	else if (strcmp(code, "ExpiredToken") == 0 || strcmp(code, "InvalidToken") == 0)
 		stedi_status_hint(status, "Renew the session_token with its access_key_id and secret_access_key.");
 	else if (strcmp(code, "RequestTimeTooSkewed") == 0)
 		stedi_status_hint(status, "Set the clock of this machine.");
@@ -691,17 +773,29 @@ set_credentials(S3Request *request)
 
 /* Some servers quote in their message what they were sent. */
 static bool
-holds_secret(const S3Store *store, const char *text)
+holds_secret(const S3Request *request, const char *text)
 {
-	const char *secrets[] = {store->config.access_key_id, store->config.secret_access_key,
-	store->config.session_token};
+	const StediCredentialProvider *provider = request->store->credentials;
+	const StediCredentials *credentials = provider != NULL ?
+		stedi_credential_provider_current(provider) : NULL;
+	const char *secrets[3];
 
+	if (strstr(text, "Signature=") != NULL)
+		return true;
+	if (credentials == NULL)
+		return false;
+	/* what it was sent is not known any more */
+	if (request->generation != stedi_credential_provider_generation(provider))
+		return true;
+	secrets[0] = credentials->access_key_id;
+	secrets[1] = credentials->secret_access_key;
+	secrets[2] = credentials->session_token;
 	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
 	{
-		if (secrets[i] != NULL && secrets[i][0] != '\0' && strstr(text, secrets[i]) != NULL)
+		if (secrets[i] != NULL && strstr(text, secrets[i]) != NULL)
 			return true;
 	}
-	return strstr(text, "Signature=") != NULL;
+	return false;
 }
 
 /* "HTTP status 503, S3 code SlowDown, request id ..., 5 attempts, object ..." */
@@ -719,7 +813,7 @@ add_detail(S3Request *request)
 		stedi_bytes_printf(&detail, "HTTP status %ld, ", transfer->status);
 	if (error->code[0] != '\0')
 		stedi_bytes_printf(&detail, "S3 code %s, ", error->code);
-	if (error->message[0] != '\0' && !holds_secret(request->store, error->message))
+	if (error->message[0] != '\0' && !holds_secret(request, error->message))
 		stedi_bytes_printf(&detail, "message \"%s\", ", error->message);
 	if (error->request_id[0] != '\0')
 		stedi_bytes_printf(&detail, "request id %s, ", error->request_id);

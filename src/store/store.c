@@ -196,6 +196,14 @@ stedi_store_abort_upload(StediStore *store, const StediUpload *upload,
 	return store->methods->abort_upload(store, upload, status);
 }
 
+bool
+stedi_store_identify(StediStore *store, StediStoreIdentity *identity, StediStatus *status)
+{
+	if (store->methods->identify != NULL)
+		return store->methods->identify(store, identity, status);
+	return stedi_status_set(status, STEDI_UNSUPPORTED, "files are read and written without credentials");
+}
+
 int
 stedi_store_max_fds(const StediStore *store)
 {
@@ -208,6 +216,13 @@ stedi_waiter_wait(const StediWaiter *waiter, int fd, long timeout_ms, StediStatu
 	if (waiter->wait(waiter->arg, fd, timeout_ms))
 		return true;
 	return stedi_status_set(status, STEDI_CANCELLED, "canceled while using the object store");
+}
+
+void
+stedi_waiter_forget(const StediWaiter *waiter)
+{
+	/* if it says stop, it says so again to whoever waits next */
+	(void) waiter->wait(waiter->arg, -1, 0);
 }
 
 bool

@@ -24,6 +24,9 @@
 /*
  * Wait until fd is readable (fd -1: nothing to watch) or timeout_ms has passed
  * (-1: no limit).  Returning early is fine.  False: give up.
+ *
+ * A waiter may remember fd from one call to the next.  After a call with -1 it
+ * must not: the descriptor may be closed, and its number come back as another.
  */
 typedef struct StediWaiter
 {
@@ -31,6 +34,8 @@ typedef struct StediWaiter
 	void	   *arg;
 } StediWaiter;
 
+typedef struct StediCredentialProvider StediCredentialProvider;	/* credentials.h */
+typedef struct StediCredentials StediCredentials;
 typedef struct StediStore StediStore;
 typedef struct StediListing StediListing;
 typedef struct StediGet StediGet;
@@ -46,11 +51,12 @@ typedef enum StediUrlStyle
 typedef struct StediS3Config
 {
 	const char *bucket;
-	const char *region;			/* NULL: us-east-1 */
+	const char *region;			/* NULL: the credentials', or us-east-1 */
 	const char *endpoint;		/* "https://host[:port]"; NULL: AWS's for the region */
 	StediUrlStyle url_style;
 	const char *ca_file;		/* PEM; NULL: the system's */
 	const char *proxy;			/* NULL: none, whatever the environment says */
+	StediCredentialProvider *credentials;	/* retained; NULL: the keys that follow */
 	const char *access_key_id;	/* NULL: anonymous, requests are not signed */
 	const char *secret_access_key;
 	const char *session_token;	/* NULL: none */
@@ -155,6 +161,22 @@ extern bool stedi_store_list_uploads(StediStore *store, const char *prefix,
 									 StediUploadPage *page, StediStatus *status);
 extern bool stedi_store_abort_upload(StediStore *store, const StediUpload *upload,
 									 StediStatus *status);
+
+/*
+ * As whom and where an S3 store sends its requests.  Gets credentials if there
+ * are none yet, and so may wait; asks nothing of the store.  The strings but
+ * url, which is malloc'd, are the store's, and good until its next call.  False
+ * with STEDI_UNSUPPORTED for a file store.
+ */
+typedef struct StediStoreIdentity
+{
+	const char *region;
+	char	   *url;			/* of the bucket */
+	const StediCredentials *credentials;	/* NULL: anonymous */
+} StediStoreIdentity;
+
+extern bool stedi_store_identify(StediStore *store, StediStoreIdentity *identity,
+								 StediStatus *status);
 
 /* File descriptors a store may hold at once, for the caller's budget. */
 extern int	stedi_store_max_fds(const StediStore *store);

@@ -65,6 +65,8 @@ typedef struct StediStoreMethods
 								 StediUploadPage *page, StediStatus *status);
 	bool		(*abort_upload) (StediStore *store, const StediUpload *upload,
 								 StediStatus *status);
+	/* NULL: it has none */
+	bool		(*identify) (StediStore *store, StediStoreIdentity *identity, StediStatus *status);
 	int			(*max_fds) (const StediStore *store);
 	void		(*close) (StediStore *store);
 } StediStoreMethods;
@@ -82,6 +84,9 @@ struct StediStore
 /* Ask the waiter.  False: it said stop, and status is STEDI_CANCELLED. */
 extern bool stedi_waiter_wait(const StediWaiter *waiter, int fd, long timeout_ms,
 							  StediStatus *status);
+
+/* Before or after closing a descriptor that was waited for. */
+extern void stedi_waiter_forget(const StediWaiter *waiter);
 
 /* Sets STEDI_NO_MEMORY and returns false. */
 extern bool stedi_no_memory(StediStatus *status);

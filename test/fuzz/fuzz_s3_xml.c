@@ -128,8 +128,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *xml = (const char *) data;
 	StediS3Error error;
+	StediStsCredentials keys;
 	StediStatus status;
 	StediBytes	out;
+	char		code[64];
 	char	   *text;
 	int64_t		microseconds;
 
@@ -142,6 +144,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		require(stedi_utf8_valid(error.code, strlen(error.code)));
 		require(stedi_utf8_valid(error.message, strlen(error.message)));
 	}
+	if (stedi_sts_parse_credentials(xml, size, "AssumeRole", &keys, &status))
+	{
+		require(keys.access_key_id != NULL && keys.secret_access_key != NULL && keys.session_token != NULL);
+		stedi_sts_credentials_free(&keys);
+	}
+	stedi_sts_parse_error(xml, size, code);
+	require(stedi_utf8_valid(code, strlen(code)));
 	text = stedi_s3_parse_upload_id(xml, size, &status);
 	require(text == NULL || *text != '\0');
 	free(text);

@@ -21,9 +21,14 @@ DIR/env can be sourced by a shell:
     STEDI_S3_OTHER_ACCESS_KEY_ID, STEDI_S3_OTHER_SECRET_ACCESS_KEY
                            the owner of STEDI_S3_OTHER_BUCKET, where the
                            first user is denied
+    STEDI_S3_STS_ENDPOINT, STEDI_S3_ROLE_ARN
+                           with the feature sts: STS, and S3 that takes its
+                           keys; a role that the first user may assume there,
+                           and that may do everything
     STEDI_S3_FEATURES      what this server does and others don't, with commas:
                            key-id  says InvalidAccessKeyId of an unknown one
                            region  refuses what is signed for another region
+                           sts     is a security token service
 
 The interpreter is the distribution's, the one python3-boto3 is installed for.
 """
@@ -62,6 +67,7 @@ class LocalServer:
     modules    of Python that have to be, {module: package}
     files, folders  in the directory, besides those of every server
     features   for STEDI_S3_FEATURES
+    more_variables  for the env file, set by start_daemons()
     """
 
     def __init__(self, directory):
@@ -73,6 +79,7 @@ class LocalServer:
         self.environment["PATH"] = (os.environ.get("PATH", "")
                                     + ":/usr/bin:/usr/sbin:/bin:/sbin")
         self.children = []
+        self.more_variables = {}
 
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
@@ -250,6 +257,7 @@ class LocalServer:
             "STEDI_S3_OTHER_ACCESS_KEY_ID": other[0],
             "STEDI_S3_OTHER_SECRET_ACCESS_KEY": other[1],
             "STEDI_S3_FEATURES": self.features,
+            **self.more_variables,
         }
         self.make_buckets(variables, BUCKETS)
         self.make_buckets({**variables,

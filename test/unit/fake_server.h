@@ -30,6 +30,7 @@ typedef struct Request
 	char		text[8192];		/* request line and headers */
 	size_t		body_length;
 	char		body_md5[33];	/* in hexadecimal */
+	char		body[2048];		/* its beginning */
 } Request;
 
 /* Answer on fd; false: close the connection. */
@@ -131,6 +132,7 @@ read_request(int fd, Request *request)
 	request->body_length = stated != NULL ? strtoul(stated + 18, NULL, 10) : 0;
 	if ((md5 = EVP_MD_CTX_new()) == NULL || !EVP_DigestInit_ex(md5, EVP_md5(), NULL))
 		abort();
+	length = 0;
 	for (size_t left = request->body_length; left > 0;)
 	{
 		static _Thread_local char sink[65536];
@@ -143,11 +145,14 @@ read_request(int fd, Request *request)
 		}
 		EVP_DigestUpdate(md5, sink, (size_t) got);
 		left -= (size_t) got;
+		for (ssize_t i = 0; i < got && length + 1 < sizeof(request->body); i++)
+			request->body[length++] = sink[i];
 	}
 	EVP_DigestFinal_ex(md5, digest, NULL);
 	EVP_MD_CTX_free(md5);
 	for (size_t i = 0; i < sizeof(digest); i++)
 		snprintf(request->body_md5 + 2 * i, 3, "%02x", digest[i]);
+	request->body[length] = '\0';
 	return true;
 }
 

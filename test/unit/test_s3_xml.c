@@ -456,6 +456,54 @@ test_times(void)
 	is_int(wrong, 0, "the calendar has no gaps");
 }
 
+#define STS(action, inside) \
+	"<" action "Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><" action "Result>" \
+	"<SubjectFromWebIdentityToken>AccessKeyId</SubjectFromWebIdentityToken><AssumedRoleUser><Arn>arn</Arn>" \
+	"<AccessKeyId>not this</AccessKeyId></AssumedRoleUser><Credentials>" inside "</Credentials></" action \
+	"Result><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></" action "Response>"
+#define STS_KEYS "<AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>SECRET</SecretAccessKey>" \
+	"<SessionToken>T/+=</SessionToken>"
+#define STS_EXPIRY "<Expiration>2024-01-02T03:04:05Z</Expiration>"
+
+static void
+test_sts(void)
+{
+	static const char good[] = STS("AssumeRole", STS_KEYS STS_EXPIRY);
+	static const char web[] = STS("AssumeRoleWithWebIdentity", STS_EXPIRY STS_KEYS);
+	static const char *const refused[] = {
+		STS("AssumeRole", STS_KEYS), STS("AssumeRole", STS_EXPIRY),
+		STS("AssumeRole", STS_KEYS "<Expiration>SECRET</Expiration>"), web, "", "SECRET",
+		"<AssumeRoleResponse><Credentials>" STS_KEYS STS_EXPIRY "</Credentials></AssumeRoleResponse>",
+	};
+	static const char denied[] = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>"
+		"<Message>m</Message></Error><RequestId>r</RequestId></ErrorResponse>";
+	StediStsCredentials keys;
+	StediStatus status;
+	char		code[64];
+
+	if (ok(stedi_sts_parse_credentials(good, strlen(good), "AssumeRole", &keys, &status), "keys of a role"))
+	{
+		is(keys.access_key_id, "ASIA", "their ID, not the user's");
+		is(keys.secret_access_key, "SECRET", "their secret");
+		is(keys.session_token, "T/+=", "their token");
+		is_int(keys.expires_at, INT64_C(1704164645000000), "their end");
+		stedi_sts_credentials_free(&keys);
+		stedi_sts_credentials_free(&keys);
+	}
+	if (ok(stedi_sts_parse_credentials(web, strlen(web), "AssumeRoleWithWebIdentity", &keys, &status),
+		   "of a web identity"))
+		stedi_sts_credentials_free(&keys);
+	for (int i = 0; i < LENGTH(refused); i++)
+		ok(!stedi_sts_parse_credentials(refused[i], strlen(refused[i]), "AssumeRole", &keys, &status) &&
+		   status.code == STEDI_PROTOCOL && strstr(status.message, "SECRET") == NULL &&
+		   strstr(status.detail, "SECRET") == NULL && keys.secret_access_key == NULL,
+		   "a reply without whole keys leaves and echoes nothing");
+	stedi_sts_parse_error(denied, strlen(denied), code);
+	is(code, "AccessDenied", "the code of an error");
+	stedi_sts_parse_error(good, strlen(good), code);
+	is(code, "", "what is no error has none");
+}
+
 int
 main(void)
 {
@@ -470,5 +518,6 @@ main(void)
 	test_multipart();
 	test_uploads();
 	test_times();
+	test_sts();
 	return tap_done();
 }

@@ -418,12 +418,16 @@ main(void)
 	StediStatus status = {0};
 	StediWaiter waiter = {count_waits, NULL};
 	StediStore *store = stedi_store_open_file(waiter, &status);
+	StediStoreIdentity identity;
 	char		command[128];
 
 	strcpy(root, "/tmp/stedi-test-XXXXXX");
 	if (mkdtemp(root) == NULL)
 		abort();
 	ok(stedi_store_max_fds(store) > 0, "the store states its descriptors");
+	ok(!stedi_store_identify(store, &identity, &status) && status.code == STEDI_UNSUPPORTED,
+	   "it has no credentials");
+	stedi_status_clear(&status);
 	test_listing(store);
 	test_cancel_listing(store);
 	test_denied(store);
