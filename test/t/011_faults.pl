@@ -105,7 +105,7 @@ for my $how (qw(cut reset))
 {
 	my @requests = survives("GET: $how in the middle", $read, { %get, action => $how, bytes => 1_000_000 });
 	is(scalar @requests, 2, "GET: $how in the middle: asked for once more");
-	my ($from) = ($requests[1]{range} // '') =~ /^bytes=(\d+)-$/;
+	my ($from) = ($requests[1]{range} // '') =~ /^bytes=(\d+)-\d+$/;
 	cmp_ok($from // 0, '>=', $how eq 'cut' ? 1_000_000 : 1, "GET: $how in the middle: from there on") or diag explain \@requests;
 	cmp_ok($from // 0, '<=', 1_000_000, "GET: $how in the middle: not further");
 }

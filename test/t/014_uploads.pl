@@ -16,7 +16,7 @@ use StediTest;
 my $node = lake_node('uploads', conf => "wal_level = replica\nmax_wal_senders = 2\n");
 my $s3 = StediS3->new;
 my $proxy = StediProxy->new;
-lake_endpoint($node, $proxy->endpoint);
+lake_option($node, endpoint => $proxy->endpoint);
 my $dir = $node->data_dir . '/stedi_uploads';
 $node->safe_psql('postgres', 'SELECT stedi.attach(' . quote(uri()) . ')');
 
