@@ -45,10 +45,21 @@ format_clean(char *text, size_t size, const char *format, va_list args)
 		text[end] = '\0';
 	}
 
+	stedi_clean_text(text);
+}
+
+void
+stedi_clean_text(char *text)
+{
 	for (char *p = text; *p; p++)
 	{
-		if ((unsigned char) *p < 0x20 || *p == 0x7F)
+		unsigned char c = (unsigned char) *p;
+
+		if (c < 0x20 || c == 0x7F)
 			*p = '?';
+		/* U+0080 to U+009F: terminals take them for escape sequences, too */
+		else if (c == 0xC2 && (unsigned char) p[1] >= 0x80 && (unsigned char) p[1] < 0xA0)
+			p[0] = p[1] = '?';
 	}
 }
 

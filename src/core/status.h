@@ -64,6 +64,9 @@ extern void stedi_status_detail(StediStatus *status, const char *format,...)
 extern void stedi_status_hint(StediStatus *status, const char *format,...)
 			__attribute__((format(printf, 2, 3)));
 
+/* What the above do to control characters, in place. */
+extern void stedi_clean_text(char *text);
+
 extern void stedi_status_clear(StediStatus *status);
 
 #endif							/* STEDI_CORE_STATUS_H */

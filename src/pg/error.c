@@ -99,6 +99,15 @@ stedi_status_line(const StediStatus *status)
 	return psprintf("%s (%s)", valid_text(status->message), valid_text(status->detail));
 }
 
+char *
+stedi_printable(const char *name)
+{
+	char	   *copy = pstrdup(valid_text(name));
+
+	stedi_clean_text(copy);
+	return copy;
+}
+
 ErrorData *
 stedi_rollback_caught(MemoryContext context, ResourceOwner owner)
 {

@@ -23,6 +23,10 @@ pg_noreturn extern void stedi_report(const StediStatus *status);
 /* message, and the detail in brackets: one line for a ledger; palloc'd */
 extern char *stedi_status_line(const StediStatus *status);
 
+/* The name of an object for a message: without the control characters that keys
+ * may have and terminals obey; palloc'd. */
+extern char *stedi_printable(const char *name);
+
 /*
  * In PG_CATCH: roll the current internal subtransaction back and go on as if the
  * error had been thrown outside of it; context must outlive the subtransaction.

@@ -747,8 +747,12 @@ close_file(StediExport *export)
 	char	   *etag;
 
 	flush_text(export);
-	if ((export->encoder != NULL && !stedi_encoder_finish(export->encoder, &status)) ||
-		!stedi_put_commit(export->put, &etag, &status))
+	if (export->encoder != NULL && !stedi_encoder_finish(export->encoder, &status))
+		stedi_lake_fail(export->lake, &status);
+	/* It is taken back, too, should only the reply get lost. */
+	*file = export->file;
+	export->files = lappend(export->files, file);
+	if (!stedi_put_commit(export->put, &etag, &status))
 		stedi_lake_fail(export->lake, &status);
 	stedi_put_close(export->put);
 	export->put = NULL;
@@ -756,8 +760,6 @@ close_file(StediExport *export)
 	stedi_encoder_free(export->encoder);
 	export->encoder = NULL;
 
-	*file = export->file;
-	export->files = lappend(export->files, file);
 	file->etag = pstrdup(etag);
 	free(etag);
 	export->bytes += file->bytes;
@@ -948,7 +950,7 @@ delete_name(StediExport *export, const char *name, bool must)
 	if (must || status.code == STEDI_CANCELLED)
 		stedi_lake_fail(export->lake, &status);
 	ereport(WARNING,
-			(errmsg("could not remove \"%s\" of an earlier export", name),
+			(errmsg("could not remove \"%s\" of an earlier export", stedi_printable(name)),
 			 errdetail("%s", status.message)));
 }
 

@@ -585,7 +585,7 @@ replace_older(LoadState *state, const StediLedgerEntry *entry, int32 object_id,
 		if (state->job->on_error == STEDI_ON_ERROR_STOP)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("object \"%s\" has changed since it was loaded", entry->uri),
+					 errmsg("object \"%s\" has changed since it was loaded", stedi_printable(entry->uri)),
 					 errdetail("Table \"%s\" has no bigint column record_id, by which the old rows could be told.",
 							   RelationGetRelationName(state->rel)),
 					 errhint("Use force => true to load it in addition.")));
@@ -851,7 +851,7 @@ load_error_context(void *arg)
 	if (state->uri == NULL)
 		return;
 	if (state->record_no > 0)
-		errcontext("loading object %s, record %u", state->uri, state->record_no);
+		errcontext("loading object %s, record %u", stedi_printable(state->uri), state->record_no);
 	else
-		errcontext("loading object %s", state->uri);
+		errcontext("loading object %s", stedi_printable(state->uri));
 }

@@ -226,7 +226,7 @@ read_error_context(void *arg)
 	ReadState  *state = arg;
 
 	if (state->uri != NULL && state->record_no > 0)
-		errcontext("reading object %s, record %u", state->uri, state->record_no);
+		errcontext("reading object %s, record %u", stedi_printable(state->uri), state->record_no);
 	else if (state->uri != NULL)
-		errcontext("reading object %s", state->uri);
+		errcontext("reading object %s", stedi_printable(state->uri));
 }

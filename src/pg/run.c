@@ -275,7 +275,7 @@ count_outcome(void *arg, const StediOutcome *outcome)
 	{
 		totals->failed++;
 		ereport(WARNING,
-				(errmsg("object %s was not loaded", outcome->uri),
+				(errmsg("object %s was not loaded", stedi_printable(outcome->uri)),
 				 errdetail("%s", outcome->first_error)));
 	}
 }

@@ -37,6 +37,8 @@
 /* S3 error documents are below 2 kB; more is somebody else's error page. */
 #define ERROR_BODY_LIMIT		(64 * 1024)
 #define EVENTS_PER_RUN			32
+/* A server that sends less than this in the idle time-out might as well be silent. */
+#define LEAST_PROGRESS			1024
 /* While bytes keep coming nobody waits; a cancel must get through all the same. */
 #define ASK_WAITER_EVERY_MS		20
 
@@ -92,7 +94,6 @@ static int	on_connected(void *arg, char *remote_ip, char *local_ip, int remote_p
 static size_t on_header(char *data, size_t one, size_t length, void *arg);
 static size_t on_body(char *data, size_t one, size_t length, void *arg);
 static size_t on_send(char *data, size_t one, size_t length, void *arg);
-static int	on_rewind(void *arg, curl_off_t offset, int origin);
 
 /* Once per process, and not before the process has something to transfer. */
 static bool
@@ -364,6 +365,9 @@ run(StediHttp *http)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **) &transfer);
+		if (transfer->sent_twice || message->data.result == CURLE_SEND_FAIL_REWIND)
+			snprintf(transfer->error_text, sizeof(transfer->error_text),
+					 "a kept connection was closed");
 		finish(transfer, classify(transfer, message->data.result));
 		moved = true;
 	}
@@ -436,7 +440,9 @@ begin(StediHttp *http, StediHttpTransfer *transfer)
 	transfer->error_text[0] = '\0';
 	transfer->status = 0;
 	transfer->sent = 0;
+	transfer->moved_bytes = 0;
 	transfer->connected = false;
+	transfer->sent_twice = false;
 	transfer->moved = false;
 	transfer->paused = false;
 	transfer->refused = false;
@@ -525,8 +531,6 @@ set_options(StediHttp *http, StediHttpTransfer *transfer)
 		SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t) transfer->request_length);
 		SET(CURLOPT_READFUNCTION, on_send);
 		SET(CURLOPT_READDATA, (void *) transfer);
-		SET(CURLOPT_SEEKFUNCTION, on_rewind);
-		SET(CURLOPT_SEEKDATA, (void *) transfer);
 	}
 	if (strcmp(transfer->method, "HEAD") == 0)
 		SET(CURLOPT_NOBODY, 1L);
@@ -536,7 +540,7 @@ set_options(StediHttp *http, StediHttpTransfer *transfer)
 	return done;
 }
 
-/* Fail transfers on which no byte moved for too long.  True: there was one. */
+/* Fail a transfer that has made no progress for too long.  True: there was one. */
 static bool
 check_idle(StediHttp *http)
 {
@@ -545,8 +549,12 @@ check_idle(StediHttp *http)
 
 	for (transfer = http->first; transfer != NULL; transfer = transfer->next)
 	{
-		if (transfer->moved)
+		if (transfer->moved ||
+			transfer->moved_bytes >= (transfer->may_trickle ? 1 : LEAST_PROGRESS))
+		{
 			transfer->moved_at = http->clock;
+			transfer->moved_bytes = 0;
+		}
 		transfer->moved = false;
 		/* until it is connected, libcurl's own time-out holds */
 		if (idle == NULL && transfer->easy != NULL && transfer->connected &&
@@ -556,8 +564,8 @@ check_idle(StediHttp *http)
 	}
 	if (idle == NULL)
 		return false;
-	snprintf(idle->error_text, sizeof(idle->error_text), "no byte moved for %ld ms",
-			 http->idle_timeout_ms);
+	snprintf(idle->error_text, sizeof(idle->error_text), "%zu bytes moved in %ld ms",
+			 idle->moved_bytes, http->idle_timeout_ms);
 	finish(idle, STEDI_HTTP_TIMED_OUT);
 	return true;
 }
@@ -601,6 +609,8 @@ classify(const StediHttpTransfer *transfer, CURLcode code)
 		return STEDI_HTTP_REFUSED;
 	if (transfer->too_large)
 		return STEDI_HTTP_TOO_LARGE;
+	if (transfer->sent_twice)
+		return STEDI_HTTP_BROKEN;
 
 	switch (code)
 	{
@@ -681,6 +691,11 @@ on_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/*
+ * Called before a request is sent.  A second time is when a kept connection broke
+ * before the reply and libcurl would send the request again on another one.  But
+ * the server may have got it, and an attempt is one request.
+ */
 static int
 on_connected(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
 {
@@ -690,9 +705,10 @@ on_connected(void *arg, char *remote_ip, char *local_ip, int remote_port, int lo
 	(void) local_ip;
 	(void) remote_port;
 	(void) local_port;
+	transfer->sent_twice = transfer->connected;
 	transfer->connected = true;
 	transfer->moved = true;
-	return CURL_PREREQFUNC_OK;
+	return transfer->sent_twice ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
 static size_t
@@ -714,6 +730,8 @@ on_header(char *data, size_t one, size_t length, void *arg)
 		{"x-amz-bucket-region", reply->bucket_region, sizeof(reply->bucket_region)},
 		{"x-amz-request-id", reply->request_id, sizeof(reply->request_id)},
 		{"x-amz-server-side-encryption", reply->encryption, sizeof(reply->encryption)},
+		{"x-amz-server-side-encryption-customer-algorithm", reply->customer_encryption,
+		sizeof(reply->customer_encryption)},
 		{"x-amz-meta-stedi-upload", reply->upload_mark, sizeof(reply->upload_mark)},
 	};
 	const char *colon;
@@ -722,9 +740,10 @@ on_header(char *data, size_t one, size_t length, void *arg)
 	size_t		name_length;
 
 	(void) one;
-	transfer->moved = true;
+	transfer->moved_bytes += length;
 	if (length >= 5 && memcmp(data, "HTTP/", 5) == 0)
 	{
+		transfer->moved = true;
 		/* a final reply after an interim one */
 		memset(reply, 0, sizeof(*reply));
 		reply->content_length = -1;
@@ -761,7 +780,7 @@ on_body(char *data, size_t one, size_t length, void *arg)
 	size_t		limit = success ? transfer->reply_limit : ERROR_BODY_LIMIT;
 
 	(void) one;
-	transfer->moved = true;
+	transfer->moved_bytes += length;
 	if (success && transfer->receive != NULL)
 	{
 		switch (transfer->receive(transfer, data, length))
@@ -800,18 +819,6 @@ on_send(char *data, size_t one, size_t length, void *arg)
 	if (length > 0)
 		memcpy(data, (const char *) transfer->request_body + transfer->sent, length);
 	transfer->sent += length;
-	transfer->moved = true;
+	transfer->moved_bytes += length;
 	return length;
-}
-
-/* libcurl sends again when a reused connection turns out to be closed. */
-static int
-on_rewind(void *arg, curl_off_t offset, int origin)
-{
-	StediHttpTransfer *transfer = arg;
-
-	if (origin != SEEK_SET || offset < 0 || (size_t) offset > transfer->request_length)
-		return CURL_SEEKFUNC_FAIL;
-	transfer->sent = (size_t) offset;
-	return CURL_SEEKFUNC_OK;
 }

@@ -30,7 +30,7 @@ typedef struct StediHttpConfig
 	const char *ca_file;		/* NULL: the system's */
 	const char *proxy;			/* NULL: none, whatever the environment says */
 	long		connect_timeout_ms; /* name, TCP and TLS; 0: libcurl's default */
-	long		idle_timeout_ms;	/* 0: none */
+	long		idle_timeout_ms;	/* no progress for so long ends an attempt; 0: never */
 	int			max_connections;	/* transfers that may queue, under way at once */
 	int			max_cached;		/* idle connections kept */
 } StediHttpConfig;
@@ -44,7 +44,7 @@ typedef enum StediHttpError
 	STEDI_HTTP_TLS_FAILED,		/* the handshake failed */
 	STEDI_HTTP_UNTRUSTED,		/* the certificate or the CA file is no good */
 	STEDI_HTTP_BROKEN,			/* the connection was lost */
-	STEDI_HTTP_TIMED_OUT,		/* connecting took too long, or no byte moved */
+	STEDI_HTTP_TIMED_OUT,		/* connecting took too long, or there was no progress */
 	STEDI_HTTP_REFUSED,			/* receive did not want the body */
 	STEDI_HTTP_TOO_LARGE,		/* body over reply_limit */
 	STEDI_HTTP_NO_MEMORY,
@@ -70,6 +70,7 @@ typedef struct StediHttpHeaders
 	char		bucket_region[64];	/* x-amz-bucket-region */
 	char		request_id[128];	/* x-amz-request-id */
 	char		encryption[32]; /* x-amz-server-side-encryption */
+	char		customer_encryption[32];	/* ...-customer-algorithm */
 	char		upload_mark[33];	/* x-amz-meta-stedi-upload, see s3_put.c */
 	int64_t		content_length; /* -1: not stated */
 } StediHttpHeaders;
@@ -81,6 +82,7 @@ struct StediHttpTransfer
 	/* Set once, before the first start. */
 	size_t		reply_limit;	/* most bytes of a 2xx body collected in body */
 	bool		may_queue;		/* count against max_connections */
+	bool		may_trickle;	/* single bytes are progress, too */
 	/* Fill in the request below; false: out of memory. */
 	bool		(*prepare) (StediHttpTransfer *transfer);
 	/* Called when the attempt ended; results below are set. */
@@ -110,10 +112,12 @@ struct StediHttpTransfer
 	void	   *easy;			/* NULL while queued */
 	void	   *header_list;
 	int64_t		start_at;		/* not before; milliseconds */
-	int64_t		moved_at;		/* on the engine's clock of waiting */
+	int64_t		moved_at;		/* last progress, on the engine's clock of waiting */
+	size_t		moved_bytes;	/* since then */
 	size_t		sent;
 	bool		connected;
-	bool		moved;
+	bool		sent_twice;		/* libcurl wanted to, on a fresh connection */
+	bool		moved;			/* progress, whatever moved_bytes says */
 	bool		paused;
 	bool		refused;
 	bool		too_large;

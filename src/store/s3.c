@@ -22,6 +22,9 @@
 #define PAGE_LIMIT			(16 * 1024 * 1024)
 #define PAGE_ENTRIES		"1000"
 
+/* Nobody has so many uploads under way; a server that goes round in circles does. */
+#define MAX_UPLOAD_PAGES	100
+
 typedef struct S3Listing
 {
 	StediListing base;
@@ -388,6 +391,7 @@ s3_list_uploads(StediStore *base, const char *prefix, StediUploadPage *all,
 	char	   *id_marker = NULL;
 	bool		more = true;
 	bool		done = true;
+	int			pages = 0;
 
 	memset(all, 0, sizeof(*all));
 	while (done && more)
@@ -413,7 +417,8 @@ s3_list_uploads(StediStore *base, const char *prefix, StediUploadPage *all,
 			break;
 
 		more = page.truncated;
-		if (more && (page.next_key_marker == NULL || page.n_uploads == 0 ||
+		if (more && (++pages == MAX_UPLOAD_PAGES ||
+					 page.next_key_marker == NULL || page.n_uploads == 0 ||
 					 (key_marker != NULL && strcmp(page.next_key_marker, key_marker) == 0 &&
 					  (id_marker == NULL || page.next_upload_id_marker == NULL ||
 					   strcmp(page.next_upload_id_marker, id_marker) == 0))))

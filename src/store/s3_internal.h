@@ -51,7 +51,6 @@ struct S3Request
 	const void *body;			/* of a PUT or POST */
 	size_t		body_length;
 	bool		is_upload;		/* BadDigest means damage on the way: retry */
-	bool		late_errors;	/* a 200 may carry an <Error> document */
 	/* May set headers anew for each attempt. */
 	void		(*prepare) (S3Request *request);
 	/* Looks at a 2xx reply.  False: it is cut short, try again; or, when status

@@ -62,7 +62,7 @@ typedef struct S3Put
 	size_t		unpolled;
 
 	char	   *upload_id;		/* NULL: no multipart upload yet */
-	bool		create_sent;	/* but perhaps no reply received */
+	bool		may_have_strays;	/* begun, but the reply with their id was lost */
 	char		mark[33];		/* in the object's metadata: this upload made it */
 	bool		opaque_etags;	/* they are no MD5s */
 	StediBytes	md5s;			/* of part 1, 2, ... */
@@ -92,6 +92,7 @@ static void add_content_headers(S3Put *put, S3Request *request);
 static bool put_single(S3Put *put, char **etag, StediStatus *status);
 static bool take_away(S3Put *put, char **etag);
 static bool complete_upload(S3Put *put, char **etag, StediStatus *status);
+static bool check_empty(S3Request *request);
 static bool was_completed(S3Put *put, const char *expected, char **etag);
 static char *multipart_etag(S3Put *put);
 static char *take_etag(S3Request *request, StediStatus *status);
@@ -99,7 +100,8 @@ static void note_encryption(S3Put *put, const S3Request *request);
 static bool check_etag(S3Put *put, const char *etag, const char *expected, StediStatus *status);
 static bool make_mark(S3Put *put);
 static void stop_parts(S3Put *put);
-static bool abort_upload(S3Put *put, const StediWaiter *waiter, bool *gone);
+static bool abort_upload(S3Put *put, bool *gone);
+static bool abort_strays(S3Put *put);
 static bool wait_until_deadline(void *arg, int fd, long timeout_ms);
 
 static S3Store *
@@ -234,10 +236,12 @@ send_part(S3Put *put, StediStatus *status)
 	stedi_s3_request_init(request, store, "write", "PUT", put->key);
 	stedi_s3_request_query(request, "partNumber", part->number_text);
 	stedi_s3_request_query(request, "uploadId", put->upload_id);
+	request->transfer.reply_limit = SMALL_REPLY;
 	stedi_s3_request_header(request, "content-md5", part->md5.base64);
 	request->body = part->data;
 	request->body_length = part->length;
 	request->is_upload = true;
+	request->check = check_empty;
 	stedi_s3_request_start(request);
 	part->in_flight = true;
 	put->in_flight++;
@@ -259,8 +263,9 @@ create_upload(S3Put *put, StediStatus *status)
 	add_content_headers(put, request);
 	stedi_s3_request_header(request, "x-amz-meta-stedi-upload", put->mark);
 	request->transfer.reply_limit = SMALL_REPLY;
-	put->create_sent = true;
+	put->may_have_strays = true;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status);
+	put->may_have_strays = !done || request->attempts > 1;
 	if (done)
 	{
 		put->upload_id = stedi_s3_parse_upload_id(request->transfer.body.data ?
@@ -344,6 +349,15 @@ collect_part(S3Put *put, Part *part, StediStatus *status)
 	part->in_flight = false;
 	put->in_flight--;
 	return done;
+}
+
+/* S3 answers to bytes with headers alone; a page is of somebody in between. */
+static bool
+check_empty(S3Request *request)
+{
+	return request->transfer.body.length == 0 ||
+		stedi_status_set(&request->status, STEDI_PROTOCOL,
+						 "the object store answered an upload with something else");
 }
 
 static char *
@@ -442,9 +456,11 @@ put_single(S3Put *put, char **etag, StediStatus *status)
 	stedi_s3_request_init(request, store_of(put), "write", "PUT", put->key);
 	stedi_s3_request_header(request, "content-md5", part->md5.base64);
 	add_content_headers(put, request);
+	request->transfer.reply_limit = SMALL_REPLY;
 	request->body = part->data;
 	request->body_length = part->length;
 	request->is_upload = true;
+	request->check = check_empty;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status) &&
 		(*etag = take_etag(request, status)) != NULL;
 	if (done)
@@ -486,7 +502,8 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 	request->body = body.data;
 	request->body_length = body.length;
 	request->transfer.reply_limit = SMALL_REPLY;
-	request->late_errors = true;
+	/* while S3 puts the parts together it sends a blank now and then */
+	request->transfer.may_trickle = true;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status);
 	if (done)
 	{
@@ -504,7 +521,8 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 	{
 		free(put->upload_id);
 		put->upload_id = NULL;
-		put->create_sent = false;
+		if (put->may_have_strays)
+			put->may_have_strays = !abort_strays(put);
 		done = check_etag(put, *etag, expected, status) || take_away(put, etag);
 	}
 	free(expected);
@@ -513,9 +531,8 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 
 /*
  * An attempt whose reply was lost may have completed the upload, and the next
- * one, ours or the one libcurl makes by itself on a fresh connection, finds it
- * gone.  The object tells: it carries this upload's mark or, if the store keeps
- * no metadata, an etag that nobody else's object has.
+ * one finds it gone.  The object tells: it carries this upload's mark or, if the
+ * store keeps no metadata, an etag that nobody else's object has.
  */
 static bool
 was_completed(S3Put *put, const char *expected, char **etag)
@@ -570,13 +587,17 @@ bool
 stedi_s3_put_abort(StediPut *base, long timeout_ms)
 {
 	S3Put	   *put = (S3Put *) base;
-	bool		gone = false;
+	StediStore *store = base->handle.store;
+	StediWaiter saved = store->waiter;
 	Deadline	deadline;
-	StediWaiter waiter = {wait_until_deadline, &deadline};
+	bool		gone = false;
+	bool		done = true;
 
 	stop_parts(put);
-	if (put->upload_id == NULL)
-		return !put->create_sent;
+	if (put->upload_id == NULL && !put->may_have_strays)
+		return true;
+	if (timeout_ms <= 0)
+		return false;
 
 	clock_gettime(CLOCK_MONOTONIC, &deadline.at);
 	deadline.at.tv_sec += timeout_ms / 1000;
@@ -586,21 +607,26 @@ stedi_s3_put_abort(StediPut *base, long timeout_ms)
 		deadline.at.tv_sec++;
 		deadline.at.tv_nsec -= 1000000000;
 	}
+	store->waiter = (StediWaiter) {wait_until_deadline, &deadline};
 
 	/* a part that was still on its way may have been stored after the first */
-	for (int i = 0; i < 2 && !gone; i++)
+	for (int i = 0; i < 2 && put->upload_id != NULL && done && !gone; i++)
+		done = abort_upload(put, &gone);
+	if (done && put->may_have_strays)
+		done = abort_strays(put);
+	store->waiter = saved;
+	if (done)
 	{
-		if (timeout_ms <= 0 || !abort_upload(put, &waiter, &gone))
-			return false;
+		free(put->upload_id);
+		put->upload_id = NULL;
+		put->may_have_strays = false;
 	}
-	free(put->upload_id);
-	put->upload_id = NULL;
-	return true;
+	return done;
 }
 
 /* gone: there was no such upload. */
 static bool
-abort_upload(S3Put *put, const StediWaiter *waiter, bool *gone)
+abort_upload(S3Put *put, bool *gone)
 {
 	S3Request  *request = &put->control;
 	StediStatus status = {0};
@@ -608,10 +634,28 @@ abort_upload(S3Put *put, const StediWaiter *waiter, bool *gone)
 
 	stedi_s3_request_init(request, store_of(put), "abort the upload of", "DELETE", put->key);
 	stedi_s3_request_query(request, "uploadId", put->upload_id);
-	done = stedi_s3_request_run(request, waiter, &status);
+	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, &status);
 	*gone = !done && status.code == STEDI_NOT_FOUND;
 	stedi_s3_request_free(request);
 	return done || *gone;
+}
+
+/* Abort what uploads there still are of this key; exports never use one twice. */
+static bool
+abort_strays(S3Put *put)
+{
+	StediStore *store = put->base.handle.store;
+	StediUploadPage page;
+	StediStatus status = {0};
+	bool		done = stedi_store_list_uploads(store, put->key, &page, &status);
+
+	if (!done)
+		return false;
+	for (size_t i = 0; done && i < page.n_uploads; i++)
+		done = strcmp(page.uploads[i].key, put->key) != 0 ||
+			stedi_store_abort_upload(store, &page.uploads[i], &status);
+	stedi_upload_page_free(&page);
+	return done;
 }
 
 static bool

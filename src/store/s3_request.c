@@ -382,7 +382,10 @@ on_finished(StediHttpTransfer *transfer)
 	}
 }
 
-/* Fill in request->error from the reply, if it carries one. */
+/*
+ * Fill in request->error from the reply, if it carries one.  A reply that began
+ * with 200 before the server knew better may do so, too.
+ */
 static void
 read_error(S3Request *request)
 {
@@ -391,7 +394,7 @@ read_error(S3Request *request)
 
 	memset(error, 0, sizeof(*error));
 	if (transfer->error == STEDI_HTTP_OK && transfer->body.length > 0 &&
-		(transfer->status >= 300 || request->late_errors) &&
+		(transfer->status >= 300 || transfer->receive == NULL) &&
 		!stedi_s3_parse_error(transfer->body.data, transfer->body.length, error))
 		memset(error, 0, sizeof(*error));
 	if (error->request_id[0] == '\0')
@@ -454,7 +457,8 @@ is_retryable_code(const char *code, bool is_upload)
 		if (strcmp(code, codes[i]) == 0)
 			return true;
 	}
-	return is_upload && strcmp(code, "BadDigest") == 0;
+	return is_upload && (strcmp(code, "BadDigest") == 0 ||
+						 strcmp(code, "XAmzContentSHA256Mismatch") == 0);
 }
 
 /*
@@ -666,6 +670,7 @@ code_of_reply(const S3Request *request)
 		{"SignatureDoesNotMatch", STEDI_CREDENTIALS},
 		{"SlowDown", STEDI_THROTTLED},
 		{"TooManyRequests", STEDI_THROTTLED},
+		{"XAmzContentSHA256Mismatch", STEDI_CORRUPT},
 	};
 
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
@@ -690,7 +695,10 @@ code_of_reply(const S3Request *request)
 		case 501:
 			return STEDI_UNSUPPORTED;
 		default:
-			return STEDI_PROTOCOL;
+			/* whatever passes: it has not passed in all attempts */
+			return is_retryable_status(request->transfer.status) ||
+				is_retryable_code(request->error.code, false) ?
+				STEDI_CONNECTION : STEDI_PROTOCOL;
 	}
 }
 
@@ -722,6 +730,10 @@ set_reply_failure(S3Request *request)
 			break;
 		case STEDI_THROTTLED:
 			stedi_status_set(status, kind, "could not %s %s: the object store is overloaded",
+							 request->action, what);
+			break;
+		case STEDI_CONNECTION:
+			stedi_status_set(status, kind, "could not %s %s: the object store is not available",
 							 request->action, what);
 			break;
 		default:
@@ -771,7 +783,7 @@ set_credentials(S3Request *request)
 		stedi_status_hint(status, "Check the access_key_id and the server option \"endpoint\".");
 }
 
-/* Some servers quote in their message what they were sent. */
+/* Some servers quote what they were sent. */
 static bool
 holds_secret(const S3Request *request, const char *text)
 {
@@ -811,11 +823,11 @@ add_detail(S3Request *request)
 		stedi_bytes_printf(&detail, "libcurl: %s, ", transfer->error_text);
 	if (transfer->status != 0)
 		stedi_bytes_printf(&detail, "HTTP status %ld, ", transfer->status);
-	if (error->code[0] != '\0')
+	if (error->code[0] != '\0' && !holds_secret(request, error->code))
 		stedi_bytes_printf(&detail, "S3 code %s, ", error->code);
 	if (error->message[0] != '\0' && !holds_secret(request, error->message))
 		stedi_bytes_printf(&detail, "message \"%s\", ", error->message);
-	if (error->request_id[0] != '\0')
+	if (error->request_id[0] != '\0' && !holds_secret(request, error->request_id))
 		stedi_bytes_printf(&detail, "request id %s, ", error->request_id);
 	stedi_bytes_printf(&detail, "%d attempt%s, ", request->attempts,
 					   request->attempts == 1 ? "" : "s");

@@ -67,7 +67,7 @@ typedef struct StediS3Config
 	const char *user_agent;
 	int			max_attempts;	/* per request, 1 = no retry */
 	long		connect_timeout_ms;
-	long		idle_timeout_ms;	/* no byte moved for so long: the attempt failed */
+	long		idle_timeout_ms;	/* no progress for so long: the attempt failed */
 	int			max_connections;
 	size_t		get_buffer_size;	/* bytes buffered per get before it is paused */
 	int			max_ranges;		/* as many again, for the ranges that a large object

@@ -40,6 +40,8 @@ test_cleaning(void)
 	is(status.hint, "a?b", "and in a hint");
 	stedi_status_set(&status, STEDI_IO, "%s", "caf\xC3\xA9");
 	is(status.message, "caf\xC3\xA9", "other characters stay");
+	stedi_status_set(&status, STEDI_IO, "%s", "a\xC2\x9B" "31m\xC2\xA0\xC2");
+	is(status.message, "a??31m\xC2\xA0\xC2", "the control characters of 8 bits do not");
 }
 
 /* Clip text made of one character of every length, at every offset. */

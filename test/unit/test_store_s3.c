@@ -71,6 +71,12 @@ wrong_signature(int fd, const Request *request)
 }
 
 static bool
+second_unanswered(int fd, const Request *request)
+{
+	return request->number != 2 && reply(fd, "200 OK", "", LIST_OF(ENTRY("a"), LAST_PAGE));
+}
+
+static bool
 expired(int fd, const Request *request)
 {
 	(void) request;
@@ -128,20 +134,30 @@ test_retries(void)
 	is_int(list_all(store, "", &status), 1, "a request is repeated when the connection is lost");
 	end(store);
 
+	store = begin(second_unanswered);
+	ok(list_all(store, "", &status) == 1 && list_all(store, "", &status) == 1 && requests() == 3,
+	   "also one that was kept since the request before");
+	end(store);
+	config.max_attempts = 1;
+	store = begin_with(second_unanswered, &config);
+	ok(list_all(store, "", &status) == 1 && list_all(store, "", &status) == -STEDI_CONNECTION &&
+	   requests() == 2 && strstr(status.detail, "a kept connection was closed") != NULL,
+	   "but libcurl does not do it unasked");
+	end(store);
+
 	store = begin(overloaded);
 	is_int(list_all(store, "", &status), -STEDI_THROTTLED, "after all attempts it is STEDI_THROTTLED");
 	is(status.detail, "HTTP status 503, S3 code SlowDown, message \"so it is\", request id REQ42, "
 	   "3 attempts, bucket bucket", "the detail says what happened");
 	end(store);
 
-	config.max_attempts = 1;
 	store = begin_with(overloaded, &config);
 	ok(list_all(store, "", &status) == -STEDI_THROTTLED && requests() == 1,
 	   "one attempt means no retry");
 	end(store);
 
 	store = begin(html_page);
-	ok(list_all(store, "", &status) == -STEDI_PROTOCOL && strstr(status.detail, "10.0.0.7") == NULL &&
+	ok(list_all(store, "", &status) == -STEDI_CONNECTION && strstr(status.detail, "10.0.0.7") == NULL &&
 	   requests() == 3, "a page that is no S3 error is retried by status and never repeated");
 	end(store);
 

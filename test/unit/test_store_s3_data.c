@@ -3,14 +3,17 @@
  *		How the S3 store reads objects, also when the server misbehaves: bodies
  *		that are cut, hang or change.
  */
+#include <openssl/evp.h>
+
 #include "s3_fixture.h"
 #include "tap.h"
 
 #define BODY_SIZE	300000
+#define VERSION		ETAG "-2"	/* an etag that is no MD5 */
 
 static char body[BODY_SIZE];
 
-static const StediObject the_object = {.key = "the/key",.etag = ETAG,.size = BODY_SIZE};
+static const StediObject the_object = {.key = "the/key",.etag = VERSION,.size = BODY_SIZE};
 
 /* Send bytes from..to of the object, of which the head promises all. */
 static bool
@@ -39,16 +42,19 @@ range_start(const Request *request)
 	return range != NULL ? strtoul(range + strlen("range: bytes="), NULL, 10) : 0;
 }
 
-/* Read the object: the status's code if every byte that came is right. */
+/* Read an object with that etag: the status's code if every byte that came is right. */
 static StediCode
-read_object(StediStore *store, StediStatus *status)
+read_version(StediStore *store, const char *etag, StediStatus *status)
 {
-	StediGet   *get = stedi_store_get(store, &the_object, status);
+	StediObject object = the_object;
+	StediGet   *get;
 	char		buffer[10000];
 	size_t		total = 0;
 	bool		same = true;
 	ssize_t		got;
 
+	object.etag = (char *) etag;
+	get = stedi_store_get(store, &object, status);
 	while ((got = stedi_get_read(get, buffer, sizeof(buffer), status)) > 0)
 	{
 		same = same && total + (size_t) got <= BODY_SIZE &&
@@ -61,6 +67,12 @@ read_object(StediStore *store, StediStatus *status)
 	return got < 0 ? status->code : STEDI_OK;
 }
 
+static StediCode
+read_object(StediStore *store, StediStatus *status)
+{
+	return read_version(store, VERSION, status);
+}
+
 /*
  * Reading.
  */
@@ -70,20 +82,20 @@ cut_three_times(int fd, const Request *request)
 	size_t		from = range_start(request);
 	size_t		to = request->number <= 3 ? from + 70000 : BODY_SIZE;
 
-	return send_body(fd, from, to, ETAG);
+	return send_body(fd, from, to, VERSION);
 }
 
 static bool
 cut_then_from_the_beginning(int fd, const Request *request)
 {
-	return send_body(fd, 0, request->number == 1 ? 70001 : BODY_SIZE, ETAG);
+	return send_body(fd, 0, request->number == 1 ? 70001 : BODY_SIZE, VERSION);
 }
 
 static bool
 cut_then_changed(int fd, const Request *request)
 {
 	if (request->number == 1)
-		return send_body(fd, 0, 100000, ETAG);
+		return send_body(fd, 0, 100000, VERSION);
 	return reply_error(fd, "412 Precondition Failed", "", "PreconditionFailed");
 }
 
@@ -91,7 +103,7 @@ static bool
 cut_then_other_etag(int fd, const Request *request)
 {
 	if (request->number == 1)
-		return send_body(fd, 0, 100000, ETAG);
+		return send_body(fd, 0, 100000, VERSION);
 	return send_body(fd, range_start(request), BODY_SIZE, "someothertag");
 }
 
@@ -99,8 +111,8 @@ static bool
 cut_then_wrong_range(int fd, const Request *request)
 {
 	if (request->number == 1)
-		return send_body(fd, 0, 100000, ETAG);
-	return send_body(fd, range_start(request) + 1, BODY_SIZE, ETAG);
+		return send_body(fd, 0, 100000, VERSION);
+	return send_body(fd, range_start(request) + 1, BODY_SIZE, VERSION);
 }
 
 static bool
@@ -108,7 +120,7 @@ always_cut(int fd, const Request *request)
 {
 	size_t		from = range_start(request);
 
-	return send_body(fd, from, from < 100000 ? 100000 : from, ETAG);
+	return send_body(fd, from, from < 100000 ? 100000 : from, VERSION);
 }
 
 static bool
@@ -122,7 +134,7 @@ static bool
 short_without_length(int fd, const Request *request)
 {
 	(void) request;
-	send_text(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
+	send_text(fd, "HTTP/1.1 200 OK\r\nETag: \"" VERSION "\"\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
 	send_all(fd, body, 5);
 	send_text(fd, "\r\n0\r\n\r\n");
 	return true;
@@ -132,10 +144,19 @@ static bool
 long_without_length(int fd, const Request *request)
 {
 	(void) request;
-	send_text(fd, "HTTP/1.1 200 OK\r\n\r\n");
+	send_text(fd, "HTTP/1.1 200 OK\r\nETag: \"" VERSION "\"\r\n\r\n");
 	send_all(fd, body, BODY_SIZE);
 	send_text(fd, "more");
 	return false;
+}
+
+static bool
+no_etag(int fd, const Request *request)
+{
+	(void) request;
+	send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+	send_all(fd, body, BODY_SIZE);
+	return true;
 }
 
 static bool
@@ -143,14 +164,14 @@ whole_object(int fd, const Request *request)
 {
 	if (has(request, "list-type=2"))
 		return reply(fd, "200 OK", "", LIST_OF(ENTRY("a"), LAST_PAGE));
-	return send_body(fd, range_start(request), BODY_SIZE, ETAG);
+	return send_body(fd, range_start(request), BODY_SIZE, VERSION);
 }
 
 static bool
 in_drops(int fd, const Request *request)
 {
 	(void) request;
-	send_body(fd, 0, 1000, ETAG);
+	send_body(fd, 0, 1000, VERSION);
 	for (size_t i = 1000; i < 10000; i += 1000)
 	{
 		usleep(50000);
@@ -164,8 +185,8 @@ static bool
 hang_in_body(int fd, const Request *request)
 {
 	if (request->number > 1)
-		return send_body(fd, range_start(request), BODY_SIZE, ETAG);
-	send_body(fd, 0, 100000, ETAG);
+		return send_body(fd, range_start(request), BODY_SIZE, VERSION);
+	send_body(fd, 0, 100000, VERSION);
 	return hang();
 }
 
@@ -188,7 +209,7 @@ test_reading(void)
 	end(store);
 	store = begin_with(cut_three_times, &config);
 	is_int(read_object(store, &status), STEDI_OK, "a body that is cut is continued");
-	ok(has(&log_of[1], "range: bytes=70000-") && has(&log_of[1], "if-match: \"" ETAG "\"") &&
+	ok(has(&log_of[1], "range: bytes=70000-") && has(&log_of[1], "if-match: \"" VERSION "\"") &&
 	   !has(&log_of[0], "range:"), "with a range of the same version");
 	end(store);
 	store = begin(cut_then_from_the_beginning);
@@ -217,11 +238,76 @@ test_reading(void)
 	store = begin(long_without_length);
 	is_int(read_object(store, &status), STEDI_CORRUPT, "nor a long one");
 	end(store);
+	store = begin(no_etag);
+	is_int(read_object(store, &status), STEDI_PROTOCOL, "a body without an etag may be anybody's");
+	end(store);
 	store = begin(gone);
 	ok(read_object(store, &status) == STEDI_NOT_FOUND &&
 	   strcmp(status.message, "object \"s3://bucket/the/key\" does not exist") == 0,
 	   "a missing object is STEDI_NOT_FOUND");
 	end(store);
+}
+
+/*
+ * The MD5 of what comes is compared with an ETag that is one.
+ */
+static const char *encryption;	/* a header of the reply */
+
+static bool
+two_halves(int fd, const Request *request)
+{
+	size_t		from = range_start(request);
+	const char *etag = strcasestr(request->text, "if-match: \"") + strlen("if-match: \"");
+	char		head[512];
+
+	snprintf(head, sizeof(head), "HTTP/1.1 %s\r\n%sETag: \"%.*s\"\r\nContent-Length: %zu\r\n"
+			 "Content-Range: bytes %zu-%d/%d\r\n\r\n", from > 0 ? "206 Partial" : "200 OK",
+			 encryption, (int) strcspn(etag, "\""), etag, BODY_SIZE - from, from, BODY_SIZE - 1,
+			 BODY_SIZE);
+	send_text(fd, head);
+	send_all(fd, body + from, (from > 0 ? BODY_SIZE : 150000) - from);
+	return from > 0;
+}
+
+static void
+test_md5(void)
+{
+	static const struct
+	{
+		const char *etag;		/* NULL: the right one */
+		const char *encryption;
+		StediCode	code;
+		const char *name;
+	}			cases[] = {
+		{NULL, "", STEDI_OK, "an MD5 that is right, over two requests"},
+		{"0123456789abcdef0123456789abcdef", "", STEDI_CORRUPT, "one that is not"},
+		{"0123456789abcdef0123456789abcdef", "x-amz-server-side-encryption: AES256\r\n", STEDI_CORRUPT,
+		"S3's own encryption leaves it an MD5"},
+		{"0123456789abcdef0123456789abcdef", "x-amz-server-side-encryption: aws:kms\r\n", STEDI_OK,
+		"with KMS the ETag is no MD5"},
+		{"0123456789abcdef0123456789abcdef", "x-amz-server-side-encryption: aws:kms:dsse\r\n", STEDI_OK,
+		"nor with two layers of it"},
+		{"0123456789abcdef0123456789abcdef", "x-amz-server-side-encryption-customer-algorithm: AES256\r\n",
+		STEDI_OK, "nor with the customer's key"},
+		{"0123456789abcdef0123456789abcde-", "", STEDI_OK, "an ETag that only has the length"},
+		{"0123456789abcdef0123456789abcdef-1", "", STEDI_OK, "that of a multipart upload"},
+	};
+	unsigned char digest[16];
+	char		md5_of_body[33];
+
+	EVP_Digest(body, BODY_SIZE, digest, NULL, EVP_md5(), NULL);
+	for (int i = 0; i < 16; i++)
+		snprintf(md5_of_body + 2 * i, 3, "%02x", digest[i]);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		StediStatus status = {0};
+		StediStore *store = begin(two_halves);
+
+		encryption = cases[i].encryption;
+		is_int(read_version(store, cases[i].etag ? cases[i].etag : md5_of_body, &status),
+			   cases[i].code, cases[i].name);
+		end(store);
+	}
 }
 
 static void
@@ -303,6 +389,19 @@ always_hang(int fd, const Request *request)
 	return hang();
 }
 
+static bool
+byte_by_byte(int fd, const Request *request)
+{
+	(void) request;
+	send_text(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+	for (int i = 0; i < 100; i++)
+	{
+		usleep(50000);
+		send_all(fd, " ", 1);
+	}
+	return true;
+}
+
 static void
 test_hanging(void)
 {
@@ -318,6 +417,12 @@ test_hanging(void)
 	ok(list_all(store, "", &status) == -STEDI_CONNECTION && requests() == 2 &&
 	   seconds() - start >= 0.4 && seconds() - start < 1,
 	   "a server that does not answer is given up in time");
+	end(store);
+
+	store = begin_with(byte_by_byte, &config);
+	start = seconds();
+	ok(list_all(store, "", &status) == -STEDI_CONNECTION && requests() == 2 &&
+	   seconds() - start < 2, "nor one that answers byte by byte is waited for");
 	end(store);
 
 	config.max_attempts = 1;
@@ -395,36 +500,36 @@ knows_ranges(int fd, const Request *request)
 {
 	if (has(request, "list-type=2"))
 		return reply(fd, "200 OK", "", LIST_OF("", LAST_PAGE));
-	return send_range(fd, request, ETAG);
+	return send_range(fd, request, VERSION);
 }
 
 static bool
 knows_no_ranges(int fd, const Request *request)
 {
 	(void) request;
-	return send_body(fd, 0, BODY_SIZE, ETAG);
+	return send_body(fd, 0, BODY_SIZE, VERSION);
 }
 
 static bool
 third_is_changed(int fd, const Request *request)
 {
-	return send_range(fd, request, range_start(request) == 2 * RING_SIZE ? "someothertag" : ETAG);
+	return send_range(fd, request, range_start(request) == 2 * RING_SIZE ? "someothertag" : VERSION);
 }
 
 static bool
 third_is_another(int fd, const Request *request)
 {
 	if (range_start(request) == 2 * RING_SIZE)
-		return send_body(fd, 2 * RING_SIZE, BODY_SIZE, ETAG);
-	return send_range(fd, request, ETAG);
+		return send_body(fd, 2 * RING_SIZE, BODY_SIZE, VERSION);
+	return send_range(fd, request, VERSION);
 }
 
 static bool
 third_is_whole(int fd, const Request *request)
 {
 	if (range_start(request) == 2 * RING_SIZE)
-		return send_body(fd, 0, BODY_SIZE, ETAG);
-	return send_range(fd, request, ETAG);
+		return send_body(fd, 0, BODY_SIZE, VERSION);
+	return send_range(fd, request, VERSION);
 }
 
 static bool
@@ -433,8 +538,8 @@ third_is_cut_once(int fd, const Request *request)
 	char		head[512];
 
 	if (range_start(request) != 2 * RING_SIZE)
-		return send_range(fd, request, ETAG);
-	snprintf(head, sizeof(head), "HTTP/1.1 206 Partial\r\nETag: \"" ETAG "\"\r\nContent-Length: %d\r\n"
+		return send_range(fd, request, VERSION);
+	snprintf(head, sizeof(head), "HTTP/1.1 206 Partial\r\nETag: \"" VERSION "\"\r\nContent-Length: %d\r\n"
 			 "Content-Range: bytes %d-%d/%d\r\n\r\n", RING_SIZE, 2 * RING_SIZE, 3 * RING_SIZE - 1, BODY_SIZE);
 	send_text(fd, head);
 	send_all(fd, body + 2 * RING_SIZE, 1000);
@@ -446,7 +551,7 @@ later_ones_hang(int fd, const Request *request)
 {
 	if (range_start(request) > 0)
 		return hang();
-	return send_range(fd, request, ETAG);
+	return send_range(fd, request, VERSION);
 }
 
 static void
@@ -470,7 +575,7 @@ test_ranges(void)
 	ok(seconds() - start < 0.4, "at the same time");
 	is_int(requests(), 5, "each once");
 	is_int(most_at_once, 4, "no more of them than the one that is read and max_ranges");
-	is_int(count_requests("GET", "if-match: \"" ETAG "\""), 5, "all of the same version");
+	is_int(count_requests("GET", "if-match: \"" VERSION "\""), 5, "all of the same version");
 	ok(has(&log_of[0], "range: bytes=0-65535\r\n") && count_requests("GET", "range: bytes=262144-299999\r\n") == 1,
 	   "the first is asked for as a range, and the last ends with the object");
 	is_int(read_object(store, &status), STEDI_OK, "what a get had of max_ranges it gives back");
@@ -537,6 +642,7 @@ main(void)
 		body[i] = (char) (i * 7 + i / 251);
 	start_server();
 	test_reading();
+	test_md5();
 	test_many_gets();
 	test_early_start();
 	test_slow_reader();
