@@ -14,27 +14,39 @@ A control connection takes one JSON object per line and answers each with one:
   {"do": "release"}      let everything that is stalled go on
   {"do": "clear"}        forget the rules, requests and connections, and release
   {"do": "state"}        {"stalled": COUNT, "connections": COUNT, "requests": [...]},
-                         in order of arrival
+                         the last 20,000 requests, in order of arrival
+  {"do": "seed", "seed": N}  for the rules that have a chance
+  {"do": "counts"}       how often each action, or named rule, was applied
 
 The members of a rule; the first rule that matches a request is applied:
 
   method, target         regular expressions (default: any); the target is path
                          and query as they are on the wire
   skip, times            pass over so many matches, apply to so many (0: all)
+  chance                 apply to a match with this probability (default: 1)
+  name                   what "counts" and "requests" call it
   action                 what to do
-    reply                answer with status, headers and body; with "forward"
-                         the server gets the request all the same
+    reply                answer with status, headers and body (that often:
+                         "repeat"); with "forward" the server gets the request
+                         all the same
     stall                stop until released, "at" the "request" (the server has
                          not heard of it), the "upload" (after so many "bytes" of
                          the request's body) or the "body" (of the reply's)
     cut                  close after so many bytes of the reply's body
     reset                the same, with a TCP reset; without bytes: at once
     lose                 pass the request on, and close instead of answering
+    alter                set the reply's "headers", and flip a bit of the byte
+                         "flip" of the body, "at" the "upload" or of the reply's
+    slow                 one byte per second, "at" the "upload" or the "reply",
+                         after so many "bytes" of the body (none: all of the reply)
+    raw                  answer with these bytes, whatever they are, and close
     delay                pass the request on after "ms" milliseconds
     throttle             the same, and the reply's body at "rate" bytes per second
 """
 
+import collections
 import json
+import random
 import re
 import select
 import socket
@@ -55,12 +67,14 @@ class State:
     def __init__(self, host, port):
         self.upstream = (host, port)
         self.lock = threading.Lock()
+        self.random = random.Random(0)
         self.clear()
 
     def clear(self):
         with self.lock:
             self.rules = []
-            self.requests = []
+            self.requests = collections.deque(maxlen=20_000)
+            self.counts = collections.Counter()
             self.connections = 0
         self.release()
 
@@ -84,12 +98,16 @@ class State:
                 if rule["skip"] > 0:
                     rule["skip"] -= 1
                     continue
+                if self.random.random() >= rule.get("chance", 1):
+                    continue
                 if rule["times"] == 1:
                     self.rules.remove(rule)
                 elif rule["times"] > 1:
                     rule["times"] -= 1
-                request["action"] = rule["action"]
+                request["action"] = rule.get("name", rule["action"])
+                self.counts[request["action"]] += 1
                 return rule
+            self.counts["pass"] += 1
         return {"action": "pass"}
 
     def control(self, message):
@@ -101,6 +119,11 @@ class State:
             self.release()
         elif do == "clear":
             self.clear()
+        elif do == "seed":
+            self.random.seed(message["seed"])
+        elif do == "counts":
+            with self.lock:
+                return dict(self.counts)
         elif do == "state":
             with self.lock:
                 return {"stalled": self.stalled,
@@ -172,6 +195,22 @@ def headers_of(head):
     return headers
 
 
+def altered(head, headers):
+    """A reply's head with other headers."""
+    names = [name.lower().encode() for name in headers]
+    lines = [line for line in head.split(b"\r\n")
+             if line.partition(b":")[0].strip().lower() not in names]
+    return b"\r\n".join(lines + [f"{name}: {value}".encode("latin-1")
+                                 for name, value in headers.items()])
+
+
+def flipped(data, place):
+    """The same bytes with another one at that place, if it is among them."""
+    if not 0 <= place < len(data):
+        return data
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1:]
+
+
 class Client(socketserver.BaseRequestHandler):
     """One connection of a client, with its own one to the server."""
 
@@ -218,19 +257,25 @@ class Client(socketserver.BaseRequestHandler):
             self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = b"\r\n".join(line for line in head.split(b"\r\n")
                                 if not line.lower().startswith(b"expect:"))
-        forward = action != "reply" or rule.get("forward")
+        forward = action not in ("reply", "raw") or rule.get("forward")
         if forward:
             self.connect()
             self.upstream.send(head + b"\r\n\r\n")
         moved = 0
         while moved < length:
-            if action == "stall" and at == "upload" and moved >= limit:
-                self.stall()
-                action = "pass"
-            data = self.client.some(length - moved)
+            if action in ("stall", "slow") and at == "upload" and moved >= limit:
+                self.stall(1 if action == "slow" else None)
+                action = "pass" if action == "stall" else "slow"
+            data = self.client.some(1 if action == "slow" and at == "upload"
+                                    and moved >= limit else length - moved)
+            if action == "alter" and at == "upload":
+                data = flipped(data, rule["flip"] - moved)
             moved += len(data)
             if forward:
                 self.upstream.send(data)
+        if action == "raw":
+            self.client.send(rule["body"].encode("latin-1"))
+            return False
         if not forward:
             self.reply(rule, method)
             return True
@@ -242,13 +287,18 @@ class Client(socketserver.BaseRequestHandler):
             self.body(head, method, lambda data: None)
             self.reply(rule, method)
             return True
-        self.client.send(head + b"\r\n\r\n")
+        if action == "alter":
+            head = altered(head, rule.get("headers", {}))
+        self.send(head + b"\r\n\r\n", action == "slow" and at == "reply"
+                  and "bytes" not in rule)
         sent = 0
 
         began = time.monotonic()
 
         def pass_on(data):
             nonlocal sent, action
+            if action == "alter" and at != "upload" and "flip" in rule:
+                data = flipped(data, rule["flip"] - sent)
             if action == "throttle":
                 self.slowly(data, began + sent / rule["rate"], rule["rate"])
                 sent += len(data)
@@ -265,12 +315,20 @@ class Client(socketserver.BaseRequestHandler):
                         raise Gone
                     self.stall()
                     action = "pass"
-                self.client.send(data)
-                sent += len(data)
-                data = b""
+                piece = data[:room] if action == "slow" and room > 0 else data
+                self.send(piece, action == "slow" and at == "reply" and room <= 0)
+                sent += len(piece)
+                data = data[len(piece):]
 
         self.body(head, method, pass_on)
         return headers_of(head).get("connection", "").lower() != "close"
+
+    def send(self, data, slowly=False):
+        if not slowly:
+            return self.client.send(data)
+        for i in range(len(data)):
+            self.stall(1)
+            self.client.send(data[i:i + 1])
 
     def connect(self):
         if self.upstream is None:
@@ -301,7 +359,7 @@ class Client(socketserver.BaseRequestHandler):
             pass_on(data)
 
     def reply(self, rule, method):
-        body = rule.get("body", "").encode()
+        body = rule.get("body", "").encode() * rule.get("repeat", 1)
         lines = [f"HTTP/1.1 {rule.get('status', 500)} Fault",
                  f"Content-Length: {len(body)}"]
         lines += [f"{name}: {value}"
@@ -315,17 +373,20 @@ class Client(socketserver.BaseRequestHandler):
             self.client.send(data[start:start + 16384])
             time.sleep(max(0, at + (start + 16384) / rate - time.monotonic()))
 
-    def stall(self):
-        """Wait to be released, or until the client has gone."""
+    def stall(self, seconds=None):
+        """Wait for so long, to be released, or until the client has gone."""
+        until = time.monotonic() + (seconds if seconds is not None else 1e9)
         with self.state.lock:
             released = self.state.released
             self.state.stalled += 1
-        while not released.wait(0.05):
-            if self.client.is_gone():
-                with self.state.lock:
-                    if released is self.state.released:
-                        self.state.stalled -= 1
-                raise Gone
+        try:
+            while not released.wait(0.05) and time.monotonic() < until:
+                if self.client.is_gone():
+                    break
+        finally:
+            with self.state.lock:
+                if released is self.state.released:
+                    self.state.stalled -= 1
         if self.client.is_gone():
             raise Gone
 
