@@ -7,7 +7,8 @@
 #   make demo-shell               psql on what the last demo left
 #   make test                     every test; ends with "N passed, N failed"
 #   make test SUITES=unit         some: unit regress isolation property tap tap-swift
-#                                 fuzz memcheck instructions
+#                                 fuzz memcheck instructions soak
+#   make soak SOAK_SECONDS=1800 SEED=7   sessions under random faults, for so long
 #   make unit-aarch64             the JSON reader's unit tests for ARM, emulated
 #   make analyze                  clang's static analyzer
 #   make fuzz                     the fuzzers alone, FUZZ_SECONDS=60 each
@@ -155,6 +156,13 @@ instructions-baseline:
 test:
 	@test/run $(SUITES)
 
+# Several sessions under random faults; "make test" does it for 120 s.
+SOAK_SECONDS = 120
+SEED = 1
+
+soak:
+	@STEDI_SOAK_SECONDS=$(SOAK_SECONDS) STEDI_SOAK_SEED=$(SEED) test/run soak
+
 demo:
 	@test/demo/run LANDING='$(LANDING)' LAKE='$(LAKE)'
 
@@ -167,4 +175,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit unit-aarch64 analyze fuzzers fuzz bench-reader instructions-baseline test demo demo-shell help
+.PHONY: unit unit-aarch64 analyze fuzzers fuzz bench-reader instructions-baseline test soak demo demo-shell help

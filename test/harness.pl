@@ -13,7 +13,7 @@ use File::Basename qw(basename);
 use File::Temp qw(tempdir);
 use TAP::Harness;
 
-my @all_suites = qw(unit regress isolation property tap tap-swift fuzz memcheck instructions);
+my @all_suites = qw(unit regress isolation property tap tap-swift fuzz memcheck instructions soak);
 my %suites = (
 	unit => \&unit_suite,
 	regress => \&regress_suite,
@@ -23,7 +23,9 @@ my %suites = (
 	'tap-swift' => sub { return tap_suite('tap-swift', 'swift', 't') },
 	fuzz => \&fuzz_suite,
 	memcheck => sub { return tap_suite('memcheck', 'radosgw', 'memcheck') },
-	instructions => \&instructions_suite);
+	instructions => \&instructions_suite,
+	# STEDI_SOAK_SECONDS and STEDI_SOAK_SEED say how long, and which
+	soak => sub { return tap_suite('soak', 'radosgw', 'soak') });
 my @s3_servers = qw(radosgw swift);
 
 my $pg_config = $ENV{PG_CONFIG} // 'pg_config';
