@@ -9,13 +9,13 @@ import statistics
 from engines import SETTINGS, Stage
 
 LABELS = {
-    "stedi": "stedi", "duckdb": "DuckDB", "spark": "PySpark", "stedi s3": "stedi on S3",
+    "stedi": "stedi", "stedi workers": "stedi, 2 workers", "duckdb": "DuckDB", "spark": "PySpark", "stedi s3": "stedi on S3",
     "curl": "curl", "copy text": "COPY text", "copy binary": "COPY binary",
     "insert select": "COPY lines, INSERT SELECT",
 }
-WHOLE_JOB = ["stedi", "duckdb", "spark"]
+WHOLE_JOB = ["stedi", "stedi workers", "duckdb", "spark"]
 LOADS = ["copy text", "copy binary", "insert select"]
-PHASES = {"ingest": "ingest", "zone": "zones", "export": "export", "checkpoint": "export"}
+PHASES = {"ingest": "ingest", "zone": "zones", "zones": "zones", "export": "export", "checkpoint": "export"}
 COLOURS = {"ingest": "#3b6ea8", "zones": "#d08a2e", "export": "#5a9a68"}
 
 
@@ -215,7 +215,7 @@ def write_table(path, lines, scales):
 
 def write_picture(path, n, scale):
     """Draw the whole job as one bar of phases for each engine."""
-    left, width, bar, gap, top = 90, 520, 26, 14, 58
+    left, width, bar, gap, top = 130, 480, 26, 14, 58
     engines = scale.having(WHOLE_JOB)
     longest = max(scale.seconds(engine, "whole job") for engine in engines)
     height = top + len(engines) * (bar + gap) + 30

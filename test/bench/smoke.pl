@@ -49,7 +49,8 @@ like($out, qr/^missing: duckdb: /m, 'a peer that is not installed is named');
 
 my $table = slurp("$dir/results/results.tsv");
 foreach my $stage ("stedi\tingest accelerometer", "stedi\tzone device_owner", "stedi\texport files",
-	"stedi\twhole job", "COPY text\tcopy text", "COPY binary\tcopy binary",
+	"stedi\twhole job",
+	"stedi, 2 workers\twhole job", "COPY text\tcopy text", "COPY binary\tcopy binary",
 	"COPY lines, INSERT SELECT\tinsert select")
 {
 	like($table, qr/^1\t\Q$stage\E\t\d+\.\d+\t/m, 'measured: ' . $stage =~ tr/\t/ /r);
