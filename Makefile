@@ -6,12 +6,13 @@
 #   make demo LAKE=s3             the same against a local S3 server
 #   make demo-shell               psql on what the last demo left
 #   make test                     every test; ends with "N passed, N failed"
-#   make test SUITES=unit         some: unit regress isolation property tap tap-swift
-#                                 fuzz memcheck instructions soak
+#   make test SUITES=unit         some: unit regress isolation property bench tap
+#                                 tap-swift fuzz memcheck instructions soak
 #   make soak SOAK_SECONDS=1800 SEED=7   sessions under random faults, for so long
 #   make unit-aarch64             the JSON reader's unit tests for ARM, emulated
 #   make analyze                  clang's static analyzer
 #   make fuzz                     the fuzzers alone, FUZZ_SECONDS=60 each
+#   make bench SCALE=100 RUNS=5   the whole job against DuckDB, Spark and COPY
 #   make bench-reader FILE=F      throughput of the JSON reader
 #   make instructions-baseline    take the present instruction counts for right
 
@@ -138,6 +139,12 @@ test/fuzz/build/fuzz_%: test/fuzz/fuzz_%.c $(FUZZ_OBJS)
 fuzz:
 	@STEDI_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
+# The benchmark: see test/bench/README.md.
+BENCH_ARGUMENTS = SCALE SCALES RUNS SPARK_RUNS PEERS RESULTS
+
+bench:
+	@test/bench/run $(foreach name,$(BENCH_ARGUMENTS),$(if $($(name)),$(name)='$($(name))'))
+
 # Throughput of the reader: make bench-reader FILE=accelerometer.json
 READER_BENCH = test/unit/build/json_reader_bench
 
@@ -175,4 +182,4 @@ print-%:
 help:
 	@sed -n 's/^#   make/  make/p' Makefile
 
-.PHONY: unit unit-aarch64 analyze fuzzers fuzz bench-reader instructions-baseline test soak demo demo-shell help
+.PHONY: unit unit-aarch64 analyze fuzzers fuzz bench bench-reader instructions-baseline test soak demo demo-shell help

@@ -13,12 +13,13 @@ use File::Basename qw(basename);
 use File::Temp qw(tempdir);
 use TAP::Harness;
 
-my @all_suites = qw(unit regress isolation property tap tap-swift fuzz memcheck instructions soak);
+my @all_suites = qw(unit regress isolation property bench tap tap-swift fuzz memcheck instructions soak);
 my %suites = (
 	unit => \&unit_suite,
 	regress => \&regress_suite,
 	isolation => \&isolation_suite,
 	property => \&property_suite,
+	bench => \&bench_suite,
 	tap => sub { return tap_suite('tap', 'radosgw', 't') },
 	'tap-swift' => sub { return tap_suite('tap-swift', 'swift', 't') },
 	fuzz => \&fuzz_suite,
@@ -232,6 +233,11 @@ sub property_suite
 }
 
 # Every file needs an S3 server; each suite has its own.
+sub bench_suite
+{
+	return run_tap('bench', [ in_work('perl') ], "$work/test/bench/smoke.pl");
+}
+
 sub tap_suite
 {
 	my ($suite, $s3_program, $folder) = @_;
