@@ -33,11 +33,17 @@
 
 PG_FUNCTION_INFO_V1(stedi_match_devices);
 
+#define prefetch(address) __builtin_prefetch(address)
+
 #define MIN_ENTRIES 1024			/* of a table, a power of two */
 
 /* A list is looked through so far for an id that it has; what is in it twice all
  * the same is sorted out when it is counted. */
 #define LOOK_THROUGH 8
+
+/* Readings are put away so many at a time.  Where they belong lies anywhere in
+ * memory, and is fetched for all of them meanwhile. */
+#define BATCH_READINGS 128
 
 /* 2^31 links of 8 bytes: they are counted by 32 bits. */
 #define MAX_MEMORY (UINT64CONST(16) * 1024 * 1024 * 1024)
@@ -133,22 +139,27 @@ typedef struct Matcher
 	uint32		max_links;
 } Matcher;
 
-typedef void (*TakeReading) (Matcher *matcher, uint64 number, text *name);
-
+/* Step Trainers or phones */
 typedef struct ReadingReceiver
 {
 	DestReceiver base;
 	Matcher    *matcher;
-	TakeReading take;
+	Names	   *names;
+	void		(*take) (Matcher *matcher, uint64 number, uint32 id);
+	int			n_readings;
+	uint64		numbers[BATCH_READINGS];
+	uint32		ids[BATCH_READINGS];
 } ReadingReceiver;
 
 static bool run_pass(Matcher *matcher);
-static void read_landing(Matcher *matcher, const char *query, TakeReading take);
+static void read_landing(Matcher *matcher, const char *query, Names *names,
+						 void (*take) (Matcher *matcher, uint64 number, uint32 id));
 static void start_reading(DestReceiver *self, int operation, TupleDesc desc);
 static bool receive_reading(TupleTableSlot *slot, DestReceiver *self);
 static void end_reading(DestReceiver *self);
-static void take_device(Matcher *matcher, uint64 number, text *name);
-static void take_phone(Matcher *matcher, uint64 number, text *name);
+static void take_batch(ReadingReceiver *receiver);
+static void take_device(Matcher *matcher, uint64 number, uint32 device);
+static void take_phone(Matcher *matcher, uint64 number, uint32 phone);
 static Moment *find_moment(const Matcher *matcher, uint64 number);
 static void grow_moments(Matcher *matcher);
 static void add_link(Matcher *matcher, uint32 *list, uint32 id);
@@ -176,12 +187,19 @@ stedi_match_devices(PG_FUNCTION_ARGS)
 	matches_iterator iterator;
 	Match	   *match;
 
+	matcher.sample_size = PG_GETARG_INT32(0);
+	if (matcher.sample_size < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sample_size must be positive")));
+
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	context = AllocSetContextCreate(CurrentMemoryContext, "stedi matches", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 
-	matcher.sample_size = PG_GETARG_INT32(0);
-	matcher.max_memory = Min(get_hash_memory_limit(), MAX_MEMORY);
+	/* As much as a refresh has, also in a query: passes cost more than memory. */
+	matcher.max_memory = Max(work_mem, maintenance_work_mem) * hash_mem_multiplier * 1024;
+	matcher.max_memory = Min(matcher.max_memory, MAX_MEMORY);
 	matcher.devices.by_value = names_create(context, MIN_ENTRIES, NULL);
 	matcher.phones.by_value = names_create(context, MIN_ENTRIES, NULL);
 	matcher.matches = matches_create(context, MIN_ENTRIES, NULL);
@@ -231,12 +249,12 @@ run_pass(Matcher *matcher)
 	read_landing(matcher,
 				 "SELECT sensor_reading_time, serial_number FROM stedi.step_trainer_landing"
 				 " WHERE sensor_reading_time IS NOT NULL AND serial_number IS NOT NULL",
-				 take_device);
+				 &matcher->devices, take_device);
 	if (!matcher->full)
 		read_landing(matcher,
 					 "SELECT \"timestamp\", email FROM stedi.accelerometer_landing"
 					 " WHERE \"timestamp\" IS NOT NULL AND email IS NOT NULL",
-					 take_phone);
+					 &matcher->phones, take_phone);
 	if (!matcher->full)
 		count_matches(matcher);
 
@@ -247,7 +265,8 @@ run_pass(Matcher *matcher)
 
 /* With the snapshot and the rights of the query that called. */
 static void
-read_landing(Matcher *matcher, const char *query, TakeReading take)
+read_landing(Matcher *matcher, const char *query, Names *names,
+			 void (*take) (Matcher *matcher, uint64 number, uint32 id))
 {
 	ReadingReceiver receiver = {0};
 	SPIExecuteOptions options = {0};
@@ -258,6 +277,7 @@ read_landing(Matcher *matcher, const char *query, TakeReading take)
 	receiver.base.rDestroy = end_reading;
 	receiver.base.mydest = DestTuplestore;
 	receiver.matcher = matcher;
+	receiver.names = names;
 	receiver.take = take;
 	options.read_only = true;
 	options.dest = &receiver.base;
@@ -266,6 +286,7 @@ read_landing(Matcher *matcher, const char *query, TakeReading take)
 	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the landing tables");
 	SPI_finish();
+	take_batch(&receiver);
 }
 
 static void
@@ -292,7 +313,11 @@ receive_reading(TupleTableSlot *slot, DestReceiver *self)
 	{
 		text	   *name = DatumGetTextPP(slot->tts_values[1]);
 
-		receiver->take(matcher, number, name);
+		prefetch(&matcher->moments[number & (matcher->n_slots - 1)]);
+		receiver->numbers[receiver->n_readings] = number;
+		receiver->ids[receiver->n_readings++] = name_id(receiver->names, name);
+		if (receiver->n_readings == BATCH_READINGS)
+			take_batch(receiver);
 		if (PointerGetDatum(name) != slot->tts_values[1])
 			pfree(name);
 	}
@@ -300,28 +325,43 @@ receive_reading(TupleTableSlot *slot, DestReceiver *self)
 }
 
 static void
-take_device(Matcher *matcher, uint64 number, text *name)
+take_batch(ReadingReceiver *receiver)
 {
-	Moment	   *moment;
+	Matcher    *matcher = receiver->matcher;
 
-	if (matcher->n_moments >= matcher->n_slots / 4 * 3)
+	if (matcher->n_moments + BATCH_READINGS > matcher->n_slots / 4 * 3)
 		grow_moments(matcher);
-	moment = find_moment(matcher, number);
+	for (int i = 0; i < receiver->n_readings; i++)
+	{
+		Moment	   *moment = find_moment(matcher, receiver->numbers[i]);
+
+		prefetch(&matcher->links[receiver->take == take_device ? moment->devices : moment->phones]);
+	}
+	for (int i = 0; i < receiver->n_readings && !matcher->full; i++)
+		receiver->take(matcher, receiver->numbers[i], receiver->ids[i]);
+	receiver->n_readings = 0;
+}
+
+static void
+take_device(Matcher *matcher, uint64 number, uint32 device)
+{
+	Moment	   *moment = find_moment(matcher, number);
+
 	if (moment->devices == 0)
 	{
 		moment->number = number;
 		matcher->n_moments++;
 	}
-	add_link(matcher, &moment->devices, name_id(&matcher->devices, name));
+	add_link(matcher, &moment->devices, device);
 }
 
 static void
-take_phone(Matcher *matcher, uint64 number, text *name)
+take_phone(Matcher *matcher, uint64 number, uint32 phone)
 {
 	Moment	   *moment = find_moment(matcher, number);
 
 	if (moment->devices != 0)
-		add_link(matcher, &moment->phones, name_id(&matcher->phones, name));
+		add_link(matcher, &moment->phones, phone);
 }
 
 /* The moment with this number, or the free slot where it belongs. */
