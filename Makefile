@@ -42,7 +42,7 @@ SQL_PARTS = begin server whoami source object reject landing json ingest export 
 SQL_SRCS = $(SQL_PARTS:%=src/sql/%.sql)
 
 REGRESS = setup extension server whoami uri read_json load landing reject ledger \
-	hardening zones consent ownership reconcile quality forget export pending run \
+	hardening zones refresh consent ownership reconcile quality forget export pending run \
 	privileges
 REGRESS_OPTS = --inputdir=. --outputdir=test/output
 ISOLATION = $(basename $(notdir $(sort $(wildcard test/isolation/specs/*.spec))))

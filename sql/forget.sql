@@ -3,10 +3,9 @@
 -- kept out.  Nobody else is touched.
 --
 SET timezone = 'UTC';
-SET datestyle = 'ISO, MDY';
 SET client_min_messages = warning;
+SET datestyle = 'ISO, MDY';
 DROP ROLE IF EXISTS regress_officer;
-RESET client_min_messages;
 DELETE FROM stedi.source;
 DELETE FROM stedi.export_target;
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;

@@ -3,6 +3,7 @@
 -- training data.  What each can do, and cannot.
 --
 SET timezone = 'UTC';
+SET client_min_messages = warning;
 DELETE FROM stedi.source;
 DELETE FROM stedi.export_target;
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
@@ -82,9 +83,7 @@ SELECT * FROM pg_temp.try('UPDATE stedi.customer_landing SET share_with_research
 SELECT * FROM pg_temp.try(format('SELECT * FROM stedi.load(''stedi.customer_landing'', %L)', :'uri'));
 SELECT * FROM pg_temp.try(format('SELECT * FROM stedi.export(''stedi.pseudonym_key'', %L)', :'uri' || 'key/'));
 -- run() does the same as the three
-SET client_min_messages = warning;
 CALL stedi.run();
-RESET client_min_messages;
 SELECT * FROM pg_temp.try('SELECT * FROM stedi.export_target');
 RESET ROLE;
 DELETE FROM stedi.export_target;
@@ -178,7 +177,6 @@ SELECT * FROM regress.error('SELECT * FROM stedi.list_objects(''s3://bucket/'')'
 RESET ROLE;
 
 \set VERBOSITY terse
-SET client_min_messages = warning;
 DROP SCHEMA regress_engineer CASCADE;
 DROP OWNED BY regress_operator, regress_engineer, regress_scientist;
 DROP ROLE regress_operator, regress_engineer, regress_scientist;

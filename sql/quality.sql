@@ -3,6 +3,7 @@
 -- is not.  Then how old the newest reading is, and a new pseudonym key.
 --
 SET timezone = 'UTC';
+SET client_min_messages = warning;
 SET datestyle = 'ISO, MDY';
 DELETE FROM stedi.source;
 DELETE FROM stedi.export_target;
@@ -170,8 +171,10 @@ UPDATE stedi.expectation SET severity = CASE name WHEN 'customer_email_missing' 
 TRUNCATE zone;
 INSERT INTO zone SELECT *, pg_relation_filenode(name) FROM stedi.zone;
 \set VERBOSITY terse
+SET client_min_messages = notice;
 CALL stedi.run();
 \echo :SQLSTATE
+SET client_min_messages = warning;
 \set VERBOSITY default
 SELECT status, rows FROM stedi.object WHERE source = 'quality';
 SELECT count(*) FROM stedi.customer_landing WHERE customer_name = 'nobody';
@@ -179,9 +182,7 @@ SELECT *, pg_relation_filenode(name) AS file FROM stedi.zone EXCEPT TABLE zone;
 SELECT regress.clean(uri) AS uri FROM stedi.list_objects(regress.uri('quality/'));
 SELECT count(*) FROM stedi.export_run WHERE uri = regress.uri('quality/out/');
 UPDATE stedi.expectation SET severity = 'warn';
-SET client_min_messages = warning;
 CALL stedi.run();
-RESET client_min_messages;
 SELECT rows FROM stedi.export_run WHERE uri = regress.uri('quality/out/');
 DELETE FROM stedi.source;
 DELETE FROM stedi.export_target;

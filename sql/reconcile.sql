@@ -3,6 +3,7 @@
 -- zones themselves: refreshed under one rule and the other, and compared row by row.
 --
 SET timezone = 'UTC';
+SET client_min_messages = warning;
 SET datestyle = 'ISO, MDY';
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
 CREATE FUNCTION pg_temp.at(integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE

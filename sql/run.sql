@@ -125,4 +125,5 @@ DO $$ BEGIN CALL stedi.run(); END $$;
 
 DELETE FROM stedi.source;
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+SET client_min_messages = warning;
 SELECT count(*) FROM stedi.refresh();

@@ -2,6 +2,7 @@
 -- The zones on a population small enough to see through, under both rules.
 --
 SET timezone = 'UTC';
+SET client_min_messages = warning;
 SET datestyle = 'ISO, MDY';
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
 CREATE FUNCTION pg_temp.at(integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE

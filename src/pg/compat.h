@@ -5,6 +5,7 @@
 #ifndef STEDI_PG_COMPAT_H
 #define STEDI_PG_COMPAT_H
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
@@ -34,6 +35,19 @@ StediServerAclCheck(Oid serverid, Oid userid)
 	return object_aclcheck(ForeignServerRelationId, serverid, userid, ACL_USAGE);
 #else
 	return pg_foreign_server_aclcheck(serverid, userid, ACL_USAGE);
+#endif
+}
+
+/* 16: one ownership check for all kinds of objects; 17: MAINTAIN can be granted */
+static inline bool
+StediMayMaintain(Oid relid, Oid userid)
+{
+#if PG_VERSION_NUM >= 170000
+	return pg_class_aclcheck(relid, userid, ACL_MAINTAIN) == ACLCHECK_OK;
+#elif PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, userid);
+#else
+	return pg_class_ownercheck(relid, userid);
 #endif
 }
 

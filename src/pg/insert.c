@@ -51,9 +51,10 @@ struct StediInserter
 	Relation	rel;
 	TupleDesc	desc;			/* a copy: the slots outlive resource owners */
 	MemoryContext batch_context;
-	instr_time *clock;
+	instr_time *clock;			/* or NULL */
 
 	/* table_multi_insert */
+	int			options;
 	EState	   *estate;
 	ResultRelInfo *result_rel;
 	BulkInsertState bulk;
@@ -99,25 +100,34 @@ stedi_check_insert(Oid relid)
 StediInserter *
 stedi_inserter_create(Relation rel, bool catch_errors, instr_time *clock)
 {
-	StediInserter *inserter = palloc0(sizeof(StediInserter));
+	StediInserter *inserter;
 
 	if (IsSystemRelation(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied: \"%s\" is a system catalog", RelationGetRelationName(rel))));
 
-	inserter->rel = rel;
-	inserter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	inserter = stedi_inserter_create_bulk(rel, 0);
 	inserter->catch_errors = catch_errors;
 	inserter->clock = clock;
+	if (!stedi_takes_multi_insert(rel))
+		prepare_insert(inserter);
+	return inserter;
+}
+
+StediInserter *
+stedi_inserter_create_bulk(Relation rel, int options)
+{
+	StediInserter *inserter = palloc0(sizeof(StediInserter));
+
+	inserter->rel = rel;
+	inserter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	inserter->options = options;
 	/* What a batch takes stays with the context when that is reset. */
 	inserter->batch_context = AllocSetContextCreate(CurrentMemoryContext, "stedi rows",
 													4 * BATCH_BYTES, 4 * BATCH_BYTES,
 													ALLOCSET_DEFAULT_MAXSIZE);
-	if (stedi_takes_multi_insert(rel))
-		lay_out_fields(inserter);
-	else
-		prepare_insert(inserter);
+	lay_out_fields(inserter);
 	return inserter;
 }
 
@@ -343,7 +353,7 @@ flush_batch(StediInserter *inserter)
 	INSTR_TIME_SET_CURRENT(begun);
 	if (inserter->n_rows > 0)
 		table_multi_insert(inserter->rel, inserter->slots, inserter->n_rows,
-						   GetCurrentCommandId(true), 0, inserter->bulk);
+						   GetCurrentCommandId(true), inserter->options, inserter->bulk);
 	for (int i = 0; i < inserter->n_rows; i++)
 	{
 		BlockNumber block = ItemPointerGetBlockNumber(&inserter->slots[i]->tts_tid);
@@ -362,7 +372,8 @@ flush_batch(StediInserter *inserter)
 	inserter->n_bytes = 0;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(inserter->batch_context);
-	stedi_add_time(inserter->clock, begun);
+	if (inserter->clock != NULL)
+		stedi_add_time(inserter->clock, begun);
 }
 
 static StediInserted
@@ -434,7 +445,7 @@ stedi_inserter_end(StediInserter *inserter)
 
 	flush_batch(inserter);
 	FreeBulkInsertState(inserter->bulk);
-	table_finish_bulk_insert(inserter->rel, 0);
+	table_finish_bulk_insert(inserter->rel, inserter->options);
 	ExecCloseIndices(inserter->result_rel);
 	FreeExecutorState(inserter->estate);
 	inserter->estate = NULL;

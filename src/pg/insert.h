@@ -37,6 +37,12 @@ extern bool stedi_takes_multi_insert(Relation rel);
 extern StediInserter *stedi_inserter_create(Relation rel, bool catch_errors, instr_time *clock);
 
 /*
+ * The same without the executor's care, and without SPI: rows of a materialized
+ * view.  options are those of table_multi_insert(); indexes are maintained.
+ */
+extern StediInserter *stedi_inserter_create_bulk(Relation rel, int options);
+
+/*
  * begin and end enclose the rows of one object, inside one (sub)transaction.
  * add copies what it keeps; the row may sit in a buffer until end.
  */

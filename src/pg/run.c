@@ -286,14 +286,9 @@ refresh_zones(bool concurrently)
 	Oid			types[1] = {BOOLOID};
 	Datum		values[1] = {BoolGetDatum(concurrently)};
 
-	if (SPI_execute_with_args("SELECT zone, rows FROM stedi.refresh($1)", 1, types, values, NULL,
+	if (SPI_execute_with_args("SELECT pg_catalog.count(*) FROM stedi.refresh($1)", 1, types, values, NULL,
 							  false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not refresh the zones");
-	for (uint64 i = 0; i < SPI_processed; i++)
-		ereport(NOTICE,
-				(errmsg("refresh %s: %s rows",
-						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1),
-						SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2))));
 }
 
 /* The targets are read as the owner, as the sources are; the export is the caller's. */

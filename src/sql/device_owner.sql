@@ -42,27 +42,18 @@ COMMENT ON FUNCTION stedi.erased_rival(text) IS
 CREATE INDEX erasure_device_hash_idx ON stedi.erasure_device (hash);
 
 -- matched counts the moments of a device, of those looked at, at which somebody's
--- phone took a reading.
+-- phone took a reading.  Both tables are read once, with the caller's rights.
+CREATE FUNCTION stedi.match_devices(sample_size integer)
+RETURNS TABLE (serial_number text, email text, matched bigint)
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 100000
+SET max_parallel_workers_per_gather = 0
+AS 'MODULE_PATHNAME', 'stedi_match_devices';
+COMMENT ON FUNCTION stedi.match_devices(integer) IS
+	'at how many moments of a device, of at most so many, whose phone took a reading';
+
 CREATE VIEW stedi.device_match WITH (security_invoker = true) AS
-WITH moment AS (
-	SELECT DISTINCT s.serial_number, s.sensor_reading_time AS at
-	FROM stedi.step_trainer_landing AS s
-	WHERE s.serial_number IS NOT NULL
-	  AND EXISTS (SELECT FROM stedi.accelerometer_landing AS a
-				  WHERE a."timestamp" = s.sensor_reading_time AND a.email IS NOT NULL)
-), sample AS (
-	SELECT serial_number, at
-	FROM (SELECT serial_number, at,
-				 row_number() OVER (PARTITION BY serial_number
-									ORDER BY hashfloat8extended(date_part('epoch', at), 0), at) AS place
-		  FROM moment) AS m
-	WHERE place <= (SELECT stedi.policy('sample_size')::integer)
-)
-SELECT p.serial_number, a.email, count(DISTINCT p.at) AS matched
-FROM sample AS p
-JOIN stedi.accelerometer_landing AS a ON a."timestamp" = p.at
-WHERE a.email IS NOT NULL
-GROUP BY p.serial_number, a.email;
+SELECT serial_number, email, matched
+FROM stedi.match_devices((SELECT stedi.policy('sample_size')::integer));
 COMMENT ON VIEW stedi.device_match IS
 	'at how many moments of a device, of those looked at, whose phone took a reading';
 

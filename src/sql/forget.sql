@@ -51,7 +51,7 @@ BEGIN
 
 	-- Which devices are this person's, as of now, and what the person's records say
 	-- of others.
-	REFRESH MATERIALIZED VIEW stedi.device_owner;
+	PERFORM stedi.refresh_zone('stedi.device_owner');
 	serial_numbers := ARRAY(SELECT o.serial_number FROM stedi.device_owner AS o
 							WHERE o.email = forget.email);
 

@@ -32,6 +32,12 @@ CREATE TYPE stedi.refresh_result AS (
 );
 COMMENT ON TYPE stedi.refresh_result IS 'one zone after its refresh';
 
+CREATE FUNCTION stedi.refresh_zone(zone regclass, concurrently boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'stedi_refresh_zone';
+COMMENT ON FUNCTION stedi.refresh_zone(regclass, boolean) IS
+	'rebuild a materialized view as REFRESH MATERIALIZED VIEW does, and tell how many rows it has; of its owner alone';
+
 -- SECURITY DEFINER because REFRESH and ANALYZE take ownership, which whoever
 -- runs the job should not need.  It takes no names and runs fixed statements.
 CREATE FUNCTION stedi.refresh(concurrently boolean DEFAULT false,
@@ -62,16 +68,16 @@ BEGIN
 	FOR z IN SELECT * FROM stedi.zone ORDER BY position
 	LOOP
 		started := clock_timestamp();
-		EXECUTE format('REFRESH MATERIALIZED VIEW %s %s',
-					   CASE WHEN refresh.concurrently THEN 'CONCURRENTLY' ELSE '' END, z.name);
+		result.rows := stedi.refresh_zone(z.name, refresh.concurrently IS TRUE);
 		EXECUTE format('ANALYZE %s', z.name);
-		EXECUTE format('SELECT count(*) FROM %s', z.name) INTO result.rows;
 		result.zone := (SELECT relname FROM pg_class WHERE oid = z.name);
 		result.elapsed := clock_timestamp() - started;
 		UPDATE stedi.zone
 		SET rows = result.rows, refreshed_at = clock_timestamp(), elapsed = result.elapsed,
 			rules = stedi.policy('rules')
 		WHERE name = z.name;
+		-- Rows show when all zones are done; whoever waits sees this.
+		RAISE NOTICE 'refresh %: % rows', result.zone, result.rows;
 		RETURN NEXT result;
 	END LOOP;
 END

@@ -1,0 +1,221 @@
+--
+-- refresh_zone(): what it shares with REFRESH MATERIALIZED VIEW, plain and concurrently;
+-- and match_devices(), against the same thing in SQL.
+--
+SET client_min_messages = warning;
+DROP ROLE IF EXISTS regress_owner, regress_other;
+CREATE ROLE regress_owner;
+CREATE ROLE regress_other;
+GRANT USAGE ON SCHEMA stedi TO regress_owner, regress_other;
+GRANT EXECUTE ON FUNCTION stedi.refresh_zone TO regress_owner, regress_other;
+CREATE SCHEMA regress_zone;
+GRANT USAGE, CREATE ON SCHEMA regress_zone TO regress_owner;
+SET search_path = regress_zone, public;
+
+-- Rows in many shapes: NULL keys (which a unique index takes more than once), equal
+-- rows, long values in line and out of line.
+SET ROLE regress_owner;
+CREATE TABLE input (id int, name text, x float8, note text);
+CREATE MATERIALIZED VIEW zone WITH (fillfactor = 50) AS SELECT * FROM input WITH NO DATA;
+CREATE UNIQUE INDEX zone_id_key ON zone (id);
+CREATE INDEX zone_lower_idx ON zone (lower(name)) WHERE id > 1;
+CREATE VIEW above AS SELECT count(*), sum(id) FROM zone;
+CREATE FUNCTION differs() RETURNS bigint LANGUAGE sql AS $$
+	SELECT count(*) FROM ((TABLE input EXCEPT ALL TABLE zone) UNION ALL (TABLE zone EXCEPT ALL TABLE input)) AS d
+$$;
+INSERT INTO input
+SELECT i, 'name ' || i, i / 3.0, repeat(md5(i::text), i % 100) FROM generate_series(1, 2000) AS i;
+INSERT INTO input VALUES (NULL, 'none', NULL, NULL), (NULL, 'none', NULL, NULL), (NULL, NULL, '-0', '');
+INSERT INTO input
+SELECT -1, 'long', 'NaN', string_agg(md5(i::text), '') FROM generate_series(1, 1000) AS i;
+
+-- Only what REFRESH would take, and only from its owner.
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''zone'', true)');
+SELECT ispopulated FROM pg_matviews WHERE matviewname = 'zone';
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''input'')');
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(0)');
+SET ROLE regress_other;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''regress_zone.zone'')');
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''stedi.customer_trusted'', true)');
+SET ROLE regress_owner;
+
+-- Plain.
+SELECT stedi.refresh_zone('zone'), differs();
+SELECT ispopulated FROM pg_matviews WHERE matviewname = 'zone';
+SELECT reltuples, reloptions, relowner::regrole FROM pg_class WHERE oid = 'zone'::regclass;
+SELECT indexrelid::regclass, indisvalid FROM pg_index WHERE indrelid = 'zone'::regclass ORDER BY 1;
+SET enable_seqscan = off;
+SELECT id, x FROM zone WHERE id = 1234;
+SELECT id, x FROM zone WHERE lower(name) = 'name 1234' AND id > 1;
+RESET enable_seqscan;
+TABLE above;
+
+-- Concurrently: what is the same stays where it is.
+CREATE TEMP TABLE before AS SELECT ctid AS tid, * FROM zone;
+SELECT pg_relation_filenode('zone') AS filenode \gset
+UPDATE input SET x = x + 1 WHERE id BETWEEN 11 AND 20;		-- the key of an old row
+DELETE FROM input WHERE id BETWEEN 21 AND 30;
+UPDATE input SET id = id + 10000 WHERE id BETWEEN 31 AND 40;
+UPDATE input SET note = upper(note) WHERE id = -1;
+INSERT INTO input VALUES (NULL, 'none', NULL, NULL), (3000, 'new', 0, NULL);
+SELECT stedi.refresh_zone('zone', true), differs();
+SELECT pg_relation_filenode('zone') = :filenode AS same_file;
+-- of 2004 rows, 10 were updated, 10 deleted, 10 renumbered, 1 has a new note and 1 equals another
+SELECT count(*) AS stayed FROM before AS b JOIN zone AS z ON z.ctid = b.tid AND z.id IS NOT DISTINCT FROM b.id;
+SET enable_seqscan = off;
+SELECT id, name FROM zone WHERE id IN (15, 25, 35, 10035);
+SELECT id FROM zone WHERE lower(name) = 'name 35' AND id > 1;
+RESET enable_seqscan;
+-- 0 and -0, and NaN, are what they are
+UPDATE input SET x = '0' WHERE x = 0;
+SELECT stedi.refresh_zone('zone', true), differs();
+SELECT string_agg(x::text, ' ') FROM zone WHERE x = 0;
+-- nothing to do
+SELECT stedi.refresh_zone('zone', true), differs();
+-- with next to no memory, in many passes
+SELECT stedi.refresh_zone('zone');
+UPDATE input SET x = x - 1 WHERE id % 3 = 0;
+DELETE FROM input WHERE id % 7 = 0;
+SET maintenance_work_mem = '1MB';
+INSERT INTO input SELECT i, 'name ' || i FROM generate_series(20001, 120000) AS i;
+SELECT stedi.refresh_zone('zone', true), differs();
+UPDATE input SET x = 0 WHERE id % 5 = 0;
+DELETE FROM input WHERE id % 11 = 0;
+SELECT stedi.refresh_zone('zone', true), differs();
+RESET maintenance_work_mem;
+DELETE FROM input WHERE id > 20000;
+
+-- Two rows with one key.
+INSERT INTO input VALUES (15, 'other');
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''zone'', true)');
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''zone'')');
+INSERT INTO input SELECT * FROM input WHERE id = 16;
+DELETE FROM input WHERE name = 'other';
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''zone'', true)');
+DELETE FROM input WHERE id = 16;
+
+-- What is rolled back was not done.
+SELECT stedi.refresh_zone('zone', true), differs();
+BEGIN;
+DELETE FROM input WHERE id < 100;
+SAVEPOINT one;
+SELECT stedi.refresh_zone('zone'), differs();
+ROLLBACK TO one;
+SELECT count(*) FROM zone;
+SELECT stedi.refresh_zone('zone', true), differs();
+INSERT INTO input VALUES (15, 'again');
+SELECT stedi.refresh_zone('zone', true), differs();
+ROLLBACK;
+SELECT differs();
+-- of a transaction that saw the beginning
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+DELETE FROM input WHERE id < 0;
+SELECT stedi.refresh_zone('zone', true), differs();
+SELECT stedi.refresh_zone('zone'), differs();
+COMMIT;
+
+-- While it is read.
+BEGIN;
+DECLARE c CURSOR FOR TABLE zone;
+FETCH 1 FROM c;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''zone'', true)');
+ROLLBACK;
+
+-- Without an index that tells rows apart.
+DROP INDEX zone_id_key;
+CREATE UNIQUE INDEX zone_some_key ON zone (id) WHERE id > 0;
+CREATE UNIQUE INDEX zone_expression_key ON zone ((id + 1));
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''zone'', true)');
+SELECT stedi.refresh_zone('zone'), differs();
+
+-- Functions run as the owner, cannot do everything, and leave nothing behind.
+CREATE FUNCTION who(int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	SET search_path = nowhere;
+	RETURN current_user;
+END
+$$;
+CREATE FUNCTION escape(int) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE 'SET ROLE regress_other';
+	RETURN 1;
+END
+$$;
+CREATE MATERIALIZED VIEW as_owner AS SELECT current_setting('search_path') AS path, current_setting('work_mem') AS memory, who(1) AS who WITH NO DATA;
+CREATE MATERIALIZED VIEW escaping AS SELECT escape(1) WITH NO DATA;
+RESET ROLE;
+SET work_mem = '1MB';
+SET maintenance_work_mem = '2MB';
+SELECT stedi.refresh_zone('as_owner');
+TABLE as_owner;
+SHOW search_path;
+SHOW work_mem;
+RESET work_mem;
+RESET maintenance_work_mem;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''escaping'')');
+SELECT current_user = session_user AS myself;
+
+-- PostgreSQL's own commands do the same to the zones.
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+INSERT INTO stedi.customer_landing (email, serial_number, last_update_date, share_with_research_as_of_date, record_id)
+SELECT 'c' || i, 's' || i, to_timestamp(0), to_timestamp(0), i FROM generate_series(1, 50) AS i;
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+SELECT 'c' || i % 50 + 1, to_timestamp(i / 3), i, 0, 0, i FROM generate_series(1, 6000) AS i;
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, distance_from_object, record_id)
+SELECT to_timestamp(i / 2), 's' || i % 50 + 1, i, i FROM generate_series(1, 4000) AS i;
+SELECT zone, rows FROM stedi.refresh();
+CREATE TEMP TABLE ours AS TABLE stedi.machine_learning_curated;
+CREATE TEMP TABLE owners AS TABLE stedi.device_owner;
+REFRESH MATERIALIZED VIEW stedi.device_owner;
+REFRESH MATERIALIZED VIEW CONCURRENTLY stedi.step_trainer_trusted;
+REFRESH MATERIALIZED VIEW stedi.machine_learning_curated;
+SELECT count(*) FROM ((TABLE ours EXCEPT ALL TABLE stedi.machine_learning_curated) UNION ALL (TABLE stedi.machine_learning_curated EXCEPT ALL TABLE ours)) AS d;
+SELECT count(*) FROM (TABLE owners EXCEPT ALL TABLE stedi.device_owner) AS d;
+SELECT zone, rows FROM stedi.refresh(concurrently => true);
+SELECT count(*) FROM ((TABLE ours EXCEPT ALL TABLE stedi.machine_learning_curated) UNION ALL (TABLE stedi.machine_learning_curated EXCEPT ALL TABLE ours)) AS d;
+
+-- Matches, against the same in SQL.  Of the 80 moments of a device each of six phones
+-- shares 40, so samples of 100000 take everything, and those of 7 do not.
+CREATE VIEW every_match AS
+SELECT s.serial_number, a.email, count(DISTINCT s.sensor_reading_time) AS matched
+FROM stedi.step_trainer_landing AS s
+JOIN stedi.accelerometer_landing AS a ON a."timestamp" = s.sensor_reading_time
+GROUP BY s.serial_number, a.email;
+SELECT count(*) AS pairs, sum(matched) AS matches, max(matched) FROM every_match;
+SELECT count(*) FROM ((TABLE every_match EXCEPT SELECT * FROM stedi.match_devices(100000)) UNION ALL (SELECT * FROM stedi.match_devices(100000) EXCEPT TABLE every_match)) AS d;
+SELECT * FROM regress.error('SELECT * FROM stedi.match_devices(0)');
+CREATE TEMP TABLE small AS SELECT * FROM stedi.match_devices(7);
+SELECT count(*) AS not_within FROM small AS s
+WHERE NOT EXISTS (SELECT FROM every_match AS e WHERE e.serial_number = s.serial_number AND e.email = s.email AND e.matched >= s.matched);
+-- each of the moments that are looked at matches three phones, but the first of all two
+SELECT serial_number, sum(matched) FROM small GROUP BY serial_number HAVING sum(matched) NOT BETWEEN 20 AND 21;
+-- the same sample in whatever order they come, and in whatever memory
+CREATE TEMP TABLE readings AS TABLE stedi.step_trainer_landing;
+TRUNCATE stedi.step_trainer_landing;
+INSERT INTO stedi.step_trainer_landing SELECT * FROM readings ORDER BY distance_from_object DESC;
+INSERT INTO stedi.step_trainer_landing SELECT * FROM readings;
+SET maintenance_work_mem = '1MB';
+SET work_mem = '64kB';
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
+SELECT to_timestamp(100000 + i), 'lonely', i FROM generate_series(1, 100000) AS i;
+SELECT count(*) FROM ((TABLE small EXCEPT SELECT * FROM stedi.match_devices(7)) UNION ALL (SELECT * FROM stedi.match_devices(7) EXCEPT TABLE small)) AS d;
+RESET maintenance_work_mem;
+RESET work_mem;
+-- with the rights of whoever asks
+GRANT EXECUTE ON FUNCTION stedi.policy, stedi.erased_rival, stedi.match_devices TO regress_other;
+GRANT SELECT ON stedi.policy, stedi.device_evidence, stedi.device_match, stedi.customer_landing, stedi.step_trainer_landing TO regress_other;
+SET ROLE regress_other;
+SELECT * FROM regress.error('SELECT * FROM stedi.device_evidence');
+RESET ROLE;
+GRANT SELECT ON stedi.accelerometer_landing TO regress_other;
+SET ROLE regress_other;
+SELECT basis, count(*) FROM stedi.device_evidence GROUP BY basis ORDER BY basis;
+RESET ROLE;
+
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+SELECT count(*) FROM stedi.refresh();
+RESET search_path;
+\set VERBOSITY terse
+DROP SCHEMA regress_zone CASCADE;
+DROP OWNED BY regress_owner, regress_other;
+DROP ROLE regress_owner, regress_other;
