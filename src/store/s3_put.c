@@ -28,7 +28,6 @@
 #include "store/s3_internal.h"
 
 #define MAX_PARTS			10000
-#define SMALL_REPLY			(64 * 1024)
 
 /* Let parts under way go on after so many bytes written: what fits into a
  * socket's buffer. */
@@ -236,7 +235,6 @@ send_part(S3Put *put, StediStatus *status)
 	stedi_s3_request_init(request, store, "write", "PUT", put->key);
 	stedi_s3_request_query(request, "partNumber", part->number_text);
 	stedi_s3_request_query(request, "uploadId", put->upload_id);
-	request->transfer.reply_limit = SMALL_REPLY;
 	stedi_s3_request_header(request, "content-md5", part->md5.base64);
 	request->body = part->data;
 	request->body_length = part->length;
@@ -262,7 +260,6 @@ create_upload(S3Put *put, StediStatus *status)
 	stedi_s3_request_query(request, "uploads", "");
 	add_content_headers(put, request);
 	stedi_s3_request_header(request, "x-amz-meta-stedi-upload", put->mark);
-	request->transfer.reply_limit = SMALL_REPLY;
 	put->may_have_strays = true;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status);
 	put->may_have_strays = !done || request->attempts > 1;
@@ -456,7 +453,6 @@ put_single(S3Put *put, char **etag, StediStatus *status)
 	stedi_s3_request_init(request, store_of(put), "write", "PUT", put->key);
 	stedi_s3_request_header(request, "content-md5", part->md5.base64);
 	add_content_headers(put, request);
-	request->transfer.reply_limit = SMALL_REPLY;
 	request->body = part->data;
 	request->body_length = part->length;
 	request->is_upload = true;
@@ -501,7 +497,6 @@ complete_upload(S3Put *put, char **etag, StediStatus *status)
 	stedi_s3_request_header(request, "content-type", "application/xml");
 	request->body = body.data;
 	request->body_length = body.length;
-	request->transfer.reply_limit = SMALL_REPLY;
 	/* while S3 puts the parts together it sends a blank now and then */
 	request->transfer.may_trickle = true;
 	done = stedi_s3_request_run(request, &put->base.handle.store->waiter, status);

@@ -25,6 +25,9 @@
 /* Of STEDI_MESSAGE_SIZE, beside a bucket of 63 bytes and what happened to it. */
 #define KEY_SHOWN			128
 
+/* Most replies are empty, or a document of a few lines; errors may come in all. */
+#define SMALL_REPLY			(64 * 1024)
+
 /* Below S3's tolerance of 15 minutes, above what a slow reply may take. */
 #define CLOCK_SKEW_S		(10 * 60)
 
@@ -68,6 +71,7 @@ stedi_s3_request_init(S3Request *request, S3Store *store, const char *action,
 	request->action = action;
 	request->method = method;
 	request->key = key;
+	request->transfer.reply_limit = SMALL_REPLY;
 	request->transfer.prepare = on_prepare;
 	request->transfer.finished = on_finished;
 }

@@ -134,7 +134,7 @@ run_matrix($node, $proxy, request('complete', 'large', 'POST', 'uploadId='), @co
 # Aborting, after an error of the query.
 my $bad = $queries{large} =~ s{SELECT i}{SELECT 1 / (11000 - i) AS q, i}r;
 my %abort = (method => 'DELETE', target => 'uploadId=');
-for my $fault ('503 SlowDown', 'connection reset', 'reply lost', 'silence')
+for my $fault ('503 SlowDown', '200 with <Error>', 'connection reset', 'reply lost', 'silence')
 {
 	my ($settings, $rule) = fault_rules($fault, { match => \%abort });
 	$proxy->clear;
