@@ -180,6 +180,6 @@ print-%:
 	@echo $($*)
 
 help:
-	@sed -n 's/^#   make/  make/p' Makefile
+	@sed -n '2,/^$$/s/^#   /  /p' Makefile
 
 .PHONY: unit unit-aarch64 analyze fuzzers fuzz bench bench-reader instructions-baseline test soak demo demo-shell help

@@ -113,6 +113,7 @@ FROM stedi.status ORDER BY kind, name COLLATE "C";
 INSERT INTO stedi.source (name, uri, target, enabled) VALUES ('nonsense', 'gs://bucket/', 'stedi.customer_landing', false);
 SELECT name, pending_objects, rows, error FROM stedi.status WHERE kind = 'source' ORDER BY name;
 DELETE FROM stedi.source WHERE name = 'nonsense';
+SELECT * FROM stedi.pending('costumer');
 SELECT regress.clean(uri) AS uri, status FROM stedi.ingest('customer');
 SELECT pending_objects FROM stedi.status WHERE name = 'customer';
 

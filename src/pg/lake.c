@@ -31,7 +31,8 @@ stedi_lake_open(const char *uri, StediAccess access, bool literal)
 	if (GetDatabaseEncoding() != PG_UTF8)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("stedi needs a database with encoding UTF8")));
+				 errmsg("stedi needs a database with encoding UTF8"),
+				 errhint("CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0;")));
 
 	/* From here on everything is released with the context. */
 	stedi_wait_init(&lake->wait);

@@ -124,6 +124,13 @@ FROM stedi.device_evidence;
 CREATE UNIQUE INDEX device_owner_serial_number_key ON stedi.device_owner (serial_number);
 COMMENT ON MATERIALIZED VIEW stedi.device_owner IS
 	'whose device each serial number is, and on what ground: evidence, claim or unresolved';
+COMMENT ON COLUMN stedi.device_owner.serial_number IS 'of the Step Trainer readings';
+COMMENT ON COLUMN stedi.device_owner.device IS 'its pseudonym';
+COMMENT ON COLUMN stedi.device_owner.email IS 'the owner; NULL: not settled';
+COMMENT ON COLUMN stedi.device_owner.basis IS 'evidence: whose phone took readings at its moments; claim: the one customer who names it; unresolved';
+COMMENT ON COLUMN stedi.device_owner.claimants IS 'customers who name the serial number as theirs';
+COMMENT ON COLUMN stedi.device_owner.matched IS 'moments at which the best matching phone took a reading';
+COMMENT ON COLUMN stedi.device_owner.runner_up IS 'the same of the second best';
 
 CREATE VIEW stedi.step_trainer_unattributed AS
 SELECT s.sensor_reading_time, s.serial_number, s.distance_from_object, s.record_id,

@@ -36,7 +36,7 @@ CREATE FUNCTION stedi.refresh_zone(zone regclass, concurrently boolean DEFAULT f
 RETURNS bigint
 LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'stedi_refresh_zone';
 COMMENT ON FUNCTION stedi.refresh_zone(regclass, boolean) IS
-	'rebuild a materialized view as REFRESH MATERIALIZED VIEW does, and tell how many rows it has; of its owner alone';
+	'rebuild a materialized view as REFRESH MATERIALIZED VIEW does, and tell how many rows it has; for its owner, from PostgreSQL 17 on also with MAINTAIN';
 
 -- SECURITY DEFINER because REFRESH and ANALYZE take ownership, which whoever
 -- runs the job should not need.  It takes no names and runs fixed statements.

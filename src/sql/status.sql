@@ -6,6 +6,9 @@ CREATE FUNCTION stedi.pending(source text, OUT objects bigint, OUT bytes bigint,
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF NOT EXISTS (SELECT FROM stedi.source AS s WHERE s.name = pending.source) THEN
+		RAISE undefined_object USING MESSAGE = format('source "%s" does not exist', source);
+	END IF;
 	SELECT count(*), coalesce(sum(l.size), 0)
 	INTO objects, bytes
 	FROM stedi.source AS s,
@@ -77,4 +80,17 @@ SELECT 'zone', z.name::text, NULL, NULL, NULL, NULL, NULL, z.rows, NULL, z.refre
 FROM stedi.zone AS z;
 COMMENT ON VIEW stedi.status IS
 	'per source what is pending, loaded and rejected, and how old its newest reading is; per zone rows and last refresh()';
+COMMENT ON COLUMN stedi.status.kind IS 'source or zone';
+COMMENT ON COLUMN stedi.status.name IS 'of the source, or of the materialized view';
+COMMENT ON COLUMN stedi.status.uri IS 'of the source; NULL for a zone';
+COMMENT ON COLUMN stedi.status.pending_objects IS 'objects that ingest() would load now; NULL: error says why that cannot be told';
+COMMENT ON COLUMN stedi.status.pending_bytes IS 'their bytes, as stored';
+COMMENT ON COLUMN stedi.status.loaded_objects IS 'objects loaded, with rejects or without';
+COMMENT ON COLUMN stedi.status.failed_objects IS 'objects of which nothing was loaded, and which are tried again';
+COMMENT ON COLUMN stedi.status.rows IS 'rows loaded from the source, or rows of the zone after its last refresh()';
+COMMENT ON COLUMN stedi.status.rejects IS 'damaged regions and bad records, in stedi.reject';
+COMMENT ON COLUMN stedi.status.last_run IS 'when an object was last loaded or tried, or the zone refreshed';
+COMMENT ON COLUMN stedi.status.newest IS 'the newest reading or record that is not in the future';
+COMMENT ON COLUMN stedi.status.age IS 'how old that is now';
+COMMENT ON COLUMN stedi.status.error IS 'why the store could not be listed, or why the last object that failed did';
 

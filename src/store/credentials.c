@@ -223,6 +223,8 @@ search_all(StediCredentialProvider *provider, const StediWaiter *waiter,
 			stedi_status_set(status, STEDI_CREDENTIALS, "could not get credentials");
 			if (search.tried.length > 0)
 				stedi_status_detail(status, "%s.", search.tried.data);
+			if (settings->access_key_id == NULL)
+				stedi_status_hint(status, "The environment and home directory of the database server count, not those of the client.");
 		}
 	}
 	if (search.metadata_http != NULL || search.sts_http != NULL)

@@ -101,6 +101,7 @@ static int	is_directory(DIR *dir, const struct dirent *entry);
 static int	compare_names(const void *a, const void *b);
 static void free_level(Level *level);
 static bool open_object(FileGet *get, StediStatus *status);
+static bool check_regular(const struct stat *st, const char *path, StediStatus *status);
 static bool make_parents(const char *path, StediStatus *status);
 static bool sync_directory(const char *path, StediStatus *status);
 static bool create_temp(FilePut *put, StediStatus *status);
@@ -127,8 +128,23 @@ fail_errno(StediStatus *status, int error, const char *action, const char *path)
 			code = STEDI_IO;
 			break;
 	}
-	return stedi_status_set(status, code, "could not %s \"%s\": %s", action, path,
-							strerror(error));
+	stedi_status_set(status, code, "could not %s \"%s\": %s", action, path,
+					 strerror(error));
+	if (error == EACCES)
+		stedi_status_hint(status, "The database server needs the permissions, as its operating system user; stedi.whoami('file:///') names it.");
+	return false;
+}
+
+static bool
+check_regular(const struct stat *st, const char *path, StediStatus *status)
+{
+	if (S_ISREG(st->st_mode))
+		return true;
+	if (!S_ISDIR(st->st_mode))
+		return stedi_status_set(status, STEDI_BAD_ARGUMENT, "\"%s\" is not a regular file", path);
+	stedi_status_set(status, STEDI_BAD_ARGUMENT, "\"%s\" is a directory", path);
+	stedi_status_hint(status, "To name everything below it, end it with '/'.");
+	return false;
 }
 
 static bool
@@ -491,9 +507,8 @@ file_head(StediStore *store, const char *key, StediObject *object, StediStatus *
 		return false;
 	if (stat(key, &st) != 0)
 		return fail_errno(status, errno, "stat file", key);
-	if (!S_ISREG(st.st_mode))
-		return stedi_status_set(status, STEDI_BAD_ARGUMENT, "\"%s\" is not a regular file",
-								key);
+	if (!check_regular(&st, key, status))
+		return false;
 	return describe(key, &st, object, status);
 }
 
@@ -533,9 +548,8 @@ open_object(FileGet *get, StediStatus *status)
 		return fail_errno(status, errno, "open file", path);
 	if (fstat(get->fd, &st) != 0)
 		return fail_errno(status, errno, "stat file", path);
-	if (!S_ISREG(st.st_mode))
-		return stedi_status_set(status, STEDI_BAD_ARGUMENT, "\"%s\" is not a regular file",
-								path);
+	if (!check_regular(&st, path, status))
+		return false;
 	format_etag(&st, etag, sizeof(etag));
 	if ((uint64_t) st.st_size != get->object.size ||
 		(get->object.etag != NULL && strcmp(etag, get->object.etag) != 0))

@@ -728,6 +728,8 @@ set_reply_failure(S3Request *request)
 		case STEDI_NOT_FOUND:
 			stedi_status_set(status, kind, strcmp(code, "NoSuchUpload") == 0 ?
 							 "the upload of %s no longer exists" : "%s does not exist", what);
+			if (strcmp(code, "NoSuchBucket") == 0)
+				stedi_status_hint(status, "Check the name of the bucket and the server option \"endpoint\".");
 			break;
 		case STEDI_CHANGED:
 			stedi_status_set(status, kind, "%s has changed since it was listed", what);
@@ -765,6 +767,9 @@ set_denied(S3Request *request, const char *what)
 	if (request->store->credentials == NULL)
 		stedi_status_hint(&request->status,
 						  "The request was anonymous: there is no access_key_id.");
+	else
+		stedi_status_hint(&request->status,
+						  "The policies of the key's user or role and of the bucket must allow it; stedi.whoami() tells the key.");
 }
 
 static void

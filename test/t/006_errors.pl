@@ -48,16 +48,16 @@ is_error($node, lake('id', mapping => { id => 'NOBODYSKEYID00000000' }), '28000'
 	message => qr/refused the credentials/, hint => qr/access_key_id/,
 	detail => server_has('key-id') ? qr/InvalidAccessKeyId/ : qr/SignatureDoesNotMatch/);
 is_error($node, list('s3://no-such-bucket-here/'), '58P01', 'no such bucket',
-	message => qr/bucket "no-such-bucket-here" does not exist/, detail => qr/NoSuchBucket.*request id/);
+	message => qr/bucket "no-such-bucket-here" does not exist/, detail => qr/NoSuchBucket.*request id/, hint => qr/name of the bucket/);
 is_error($node, list(uri('absent.json')), '58P01', 'no such key', message => qr/absent[.]json/);
 is_error($node, 'SELECT * FROM stedi.read_json(' . quote(uri('absent.json')) . ')', '58P01',
 	'reading no such key', message => qr/absent[.]json/);
 is_error($node, 'SELECT * FROM stedi.read_json(' . quote(uri('absent/')) . ')', '58P01',
 	'reading an empty prefix', message => qr/no object matches/);
 is_error($node, list("s3://$ENV{STEDI_S3_OTHER_BUCKET}/"), '42501', "somebody else's bucket",
-	message => qr/permission denied to list bucket/, detail => qr/AccessDenied/);
+	message => qr/permission denied to list bucket/, detail => qr/AccessDenied/, hint => qr/policies.*whoami/);
 is_error($node, "SELECT * FROM stedi.export_query('SELECT 1', 's3://$ENV{STEDI_S3_OTHER_BUCKET}/x/')", '42501',
-	"writing to somebody else's bucket", message => qr/permission denied/);
+	"writing to somebody else's bucket", message => qr/permission denied/, hint => qr/policies.*whoami/);
 
 # A port that nobody listens on.
 my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1);
@@ -103,8 +103,16 @@ one('GRANT USAGE ON FOREIGN SERVER lake TO analyst; GRANT pg_read_server_files T
 is_error($node, "SET ROLE analyst;\n" . list(uri()), '28000', 'no user mapping',
 	message => qr/no credentials for server "lake"/, hint => qr/CREATE USER MAPPING FOR analyst SERVER lake/);
 is(one("SET ROLE analyst;\n" . list("file://$dir/")), "file://$dir/x.json", 'with the role, files can be read');
+is_error($node, list("file://$dir"), '22023', 'a directory without its slash', message => qr/is a directory/, hint => qr{end it with '/'});
+mkdir "$dir/closed", 0 or die $!;
+is_error($node, list("file://$dir/closed/"), '42501', "a directory that is not the server's to read",
+	message => qr/Permission denied/, hint => qr/operating system user/);
 is_error($node, "SET ROLE analyst;\nSELECT * FROM stedi.load('stedi.customer_landing', 'file://$dir/')", '42501',
 	'loading a table without INSERT', message => qr/permission denied for table customer_landing/);
+
+one("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+is_error($node, "\\connect latin\nCREATE EXTENSION stedi;\n" . list("file://$dir/"), '0A000', 'a database that is not UTF8',
+	hint => qr/ENCODING 'UTF8'/);
 
 # Options.
 is_error($node, q{CREATE SERVER typo FOREIGN DATA WRAPPER stedi OPTIONS (endpiont 'x')}, 'HV00D', 'an unknown server option',
