@@ -103,6 +103,14 @@ CALL stedi.run();
 \set VERBOSITY default
 SELECT status, rows FROM stedi.object WHERE uri = regress.uri('run/customer/landing/5.json');
 DELETE FROM stedi.export_target;
+-- here the first export has, and the second has not
+INSERT INTO stedi.export_target (source, uri) VALUES
+	('stedi.customers_curated', regress.uri('run/first/')), ('stedi.machine_learning_curated', 'gs://second/');
+\set VERBOSITY sqlstate
+CALL stedi.run();
+\set VERBOSITY default
+SELECT source FROM stedi.export_run WHERE uri = regress.uri('run/first/');
+DELETE FROM stedi.export_target;
 -- and here one source stops
 UPDATE stedi.source SET on_error = 'stop' WHERE name = 'customer';
 CALL regress.put('run/customer/landing/6.json', E'{"email":"gus@example.com","birthDay":"soon"}\n');

@@ -242,7 +242,8 @@ add_aliases(StediRowBuilder *builder, const Jsonb *aliases)
 		if (name == NULL || column == builder->n_columns)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("alias \"%s\" does not name a column that can be loaded", key)));
+					 errmsg("alias \"%s\" does not name a column that can be loaded", key),
+					 errhint("An alias is {\"key\": \"column\"}; record_id, rescued and generated columns take no key.")));
 		add_name(builder, column, key);
 	}
 }

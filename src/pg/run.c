@@ -108,7 +108,6 @@ run_job(int64 max_objects, int64 max_bytes, bool concurrently, int workers)
 	refresh_zones(concurrently);
 	commit_step();
 	export_targets();
-	commit_step();
 
 	/* All that could be done is done and committed; a scheduler still has to see it. */
 	if (failed > 0)
@@ -291,7 +290,10 @@ refresh_zones(bool concurrently)
 		elog(ERROR, "could not refresh the zones");
 }
 
-/* The targets are read as the owner, as the sources are; the export is the caller's. */
+/*
+ * The targets are read as the owner, as the sources are; the export is the caller's.
+ * Each is committed: what one has written stands, whatever becomes of the next.
+ */
 static void
 export_targets(void)
 {
@@ -330,6 +332,7 @@ export_targets(void)
 						SPI_getvalue(targets->vals[i], targets->tupdesc, 2),
 						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1),
 						SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2))));
+		commit_step();
 	}
 }
 
