@@ -255,8 +255,8 @@ run_zone_query(Query *query, ZoneReceiver *receiver)
 	receiver->base.rDestroy = end_rows;
 	receiver->base.mydest = DestTransientRel;
 
-	PushCopiedSnapshot(GetActiveSnapshot());
-	UpdateActiveSnapshotCommandId();
+	/* Not the snapshot of the caller, which may have waited for forget(). */
+	PushActiveSnapshot(GetLatestSnapshot());
 	desc = CreateQueryDesc(plan, "REFRESH MATERIALIZED VIEW", GetActiveSnapshot(), InvalidSnapshot,
 						   &receiver->base, NULL, NULL, 0);
 	ExecutorStart(desc, 0);
