@@ -155,6 +155,44 @@ RESET maintenance_work_mem;
 SELECT * FROM regress.error('SELECT stedi.refresh_zone(''escaping'')');
 SELECT current_user = session_user AS myself;
 
+-- Whoever refreshes: a look at an index runs functions as the owner, too, and row
+-- security is the owner's, also beneath a view of the invoker's rights.
+CREATE TABLE secret (id int, who text);
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON secret USING (who = current_user);
+INSERT INTO secret VALUES (1, 'regress_owner'), (2, 'regress_other');
+GRANT SELECT ON secret TO regress_owner;
+SET ROLE regress_owner;
+CREATE FUNCTION as_whom(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RAISE WARNING 'as %', current_user;
+	RETURN 1;
+END
+$$;
+CREATE VIEW invoker WITH (security_invoker = true) AS SELECT id FROM secret;
+CREATE MATERIALIZED VIEW owners AS TABLE invoker;
+SET client_min_messages = error;
+CREATE UNIQUE INDEX owners_key ON owners (id) WHERE as_whom(1) = 1;
+RESET ROLE;
+\c
+SET search_path = regress_zone, public;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''owners'', true)');
+SELECT stedi.refresh_zone('owners');
+SET client_min_messages = error;
+TABLE owners;
+SET client_min_messages = warning;
+
+-- An oid that is computed is the one that is stored.
+CREATE MATERIALIZED VIEW computed AS SELECT 1 AS id, (2 ^ 31)::bigint::oid AS high, '-1'::int2 AS low;
+CREATE UNIQUE INDEX computed_key ON computed (id);
+SELECT stedi.refresh_zone('computed', true);
+SELECT ctid FROM computed;
+
+-- It writes.
+BEGIN READ ONLY;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''computed'')');
+COMMIT;
+
 -- PostgreSQL's own commands do the same to the zones.
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
 INSERT INTO stedi.customer_landing (email, serial_number, last_update_date, share_with_research_as_of_date, record_id)
@@ -199,6 +237,20 @@ SET work_mem = '64kB';
 INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
 SELECT to_timestamp(100000 + i), 'lonely', i FROM generate_series(1, 100000) AS i;
 SELECT count(*) FROM ((TABLE small EXCEPT SELECT * FROM stedi.match_devices(7)) UNION ALL (SELECT * FROM stedi.match_devices(7) EXCEPT TABLE small)) AS d;
+-- and if a single moment fills the memory
+SET hash_mem_multiplier = 1;
+CREATE TEMP TABLE crowd AS
+SELECT to_timestamp(0) AS moment, 'crowd ' || i % 20 AS email FROM generate_series(1, 70000) AS i;
+BEGIN;
+TRUNCATE stedi.accelerometer_landing, stedi.step_trainer_landing;
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id) SELECT email, moment, 0, 0, 0, 0 FROM crowd;
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+SELECT 'after', to_timestamp(i), 0, 0, 0, 0 FROM generate_series(1, 100) AS i;
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
+SELECT to_timestamp(i), 'crowded', i FROM generate_series(0, 100) AS i;
+SELECT count(*), sum(matched) FROM stedi.match_devices(1000);
+ROLLBACK;
+RESET hash_mem_multiplier;
 RESET maintenance_work_mem;
 RESET work_mem;
 -- with the rights of whoever asks

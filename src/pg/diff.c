@@ -249,7 +249,13 @@ hash_row(StediDiff *diff, TupleTableSlot *slot)
 		if (slot->tts_isnull[i])
 			continue;
 		if (attribute->attbyval)
-			appendBinaryStringInfo(image, (char *) &value, sizeof(Datum));
+		{
+			/* Beyond its length, an expression and a tuple may leave different bits. */
+			char		bytes[sizeof(Datum)];
+
+			store_att_byval(bytes, value, attribute->attlen);
+			appendBinaryStringInfo(image, bytes, attribute->attlen);
+		}
 		else if (attribute->attlen > 0)
 			appendBinaryStringInfo(image, DatumGetPointer(value), attribute->attlen);
 		else if (attribute->attlen == -1)

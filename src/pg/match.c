@@ -163,6 +163,7 @@ static void take_phone(Matcher *matcher, uint64 number, uint32 phone);
 static Moment *find_moment(const Matcher *matcher, uint64 number);
 static void grow_moments(Matcher *matcher);
 static void add_link(Matcher *matcher, uint32 *list, uint32 id);
+static uint64 next_width(const Matcher *matcher, uint64 width);
 static bool fits(Matcher *matcher, uint64 n_slots, uint64 n_links);
 static void count_matches(Matcher *matcher);
 static uint32 distinct_ids(const Matcher *matcher, uint32 list, uint64 *stamps, uint64 stamp, uint32 *ids);
@@ -214,6 +215,7 @@ stedi_match_devices(PG_FUNCTION_ARGS)
 			break;
 		else
 		{
+			width = next_width(&matcher, width);
 			matcher.first = matcher.last + 1;
 			matcher.last = matcher.first + Min(width, PG_UINT64_MAX - matcher.first);
 		}
@@ -390,6 +392,7 @@ grow_moments(Matcher *matcher)
 	MemoryContextSwitchTo(old);
 	for (uint64 i = 0; i < n_slots; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (moments[i].devices != 0)
 			*find_moment(matcher, moments[i].number) = moments[i];
 	}
@@ -419,10 +422,27 @@ add_link(Matcher *matcher, uint32 *list, uint32 id)
 	*list = matcher->n_links++;
 }
 
+/* After a pass that had room left, the next is as much wider.  A moment that fills
+ * the memory makes passes narrow until it is through. */
+static uint64
+next_width(const Matcher *matcher, uint64 width)
+{
+	uint64		used = sizeof(Moment) * matcher->n_slots + sizeof(Link) * matcher->max_links;
+	uint64		factor = matcher->max_memory / used / 2;
+
+	if (factor <= 1)
+		return width;
+	return width < PG_UINT64_MAX / factor ? (width + 1) * factor - 1 : PG_UINT64_MAX;
+}
+
 /* If not, the pass is in vain.  A single moment cannot be divided. */
 static bool
 fits(Matcher *matcher, uint64 n_slots, uint64 n_links)
 {
+	if (n_links > PG_UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many readings at one moment")));
 	if (matcher->first < matcher->last &&
 		sizeof(Moment) * n_slots + sizeof(Link) * n_links > matcher->max_memory)
 		matcher->full = true;
@@ -463,9 +483,9 @@ count_matches(Matcher *matcher)
 		uint32		n_phones_here = distinct_ids(matcher, moment->phones, phone_stamps, i + 1, phones);
 		uint32		n_devices_here = distinct_ids(matcher, moment->devices, device_stamps, i + 1, devices);
 
-		CHECK_FOR_INTERRUPTS();
 		for (uint32 d = 0; d < n_devices_here; d++)
 		{
+			CHECK_FOR_INTERRUPTS();
 			if (sampled[devices[d]] == matcher->sample_size)
 				continue;
 			sampled[devices[d]]++;

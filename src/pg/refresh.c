@@ -27,6 +27,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -48,6 +49,7 @@ typedef struct ZoneReceiver
 } ZoneReceiver;
 
 static Relation open_zone(Oid relid, bool concurrently);
+static void check_concurrently(Relation rel);
 static bool identifies_rows(Relation index);
 static Query *zone_query(Relation rel);
 static void set_for_refresh(void);
@@ -62,20 +64,28 @@ PGDLLEXPORT Datum
 stedi_refresh_zone(PG_FUNCTION_ARGS)
 {
 	bool		concurrently = PG_GETARG_BOOL(1);
-	Relation	rel = open_zone(PG_GETARG_OID(0), concurrently);
-	Query	   *query = zone_query(rel);
+	Relation	rel;
+	Query	   *query;
 	Oid			userid;
 	int			sec_context;
 	int			nest_level;
 	uint64		rows;
 
+	PreventCommandIfReadOnly("stedi.refresh_zone()");
+	rel = open_zone(PG_GETARG_OID(0), concurrently);
+
 	/* Functions of the query and of indexes are run as the view's owner, and must
-	 * not change what the caller does later. */
+	 * not change what the caller does later.  So it is from here on: a look at the
+	 * predicate of an index runs functions, and the rewriter asks who the user is
+	 * whose row security holds. */
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(rel->rd_rel->relowner, sec_context | SECURITY_RESTRICTED_OPERATION);
 	nest_level = NewGUCNestLevel();
 	set_for_refresh();
 
+	if (concurrently)
+		check_concurrently(rel);
+	query = zone_query(rel);
 	rows = concurrently ? merge_rows(rel, query) : replace_rows(rel, query);
 
 	table_close(rel, NoLock);
@@ -90,9 +100,6 @@ open_zone(Oid relid, bool concurrently)
 {
 	char	   *name = get_rel_name(relid);
 	Relation	rel;
-	List	   *indexes;
-	ListCell   *cell;
-	bool		identified = false;
 
 	if (name == NULL)
 		ereport(ERROR,
@@ -108,8 +115,16 @@ open_zone(Oid relid, bool concurrently)
 
 	rel = table_open(relid, concurrently ? ExclusiveLock : AccessExclusiveLock);
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
-	if (!concurrently)
-		return rel;
+	return rel;
+}
+
+static void
+check_concurrently(Relation rel)
+{
+	char	   *name = RelationGetRelationName(rel);
+	List	   *indexes;
+	ListCell   *cell;
+	bool		identified = false;
 
 	if (!RelationIsPopulated(rel))
 		ereport(ERROR,
@@ -129,7 +144,6 @@ open_zone(Oid relid, bool concurrently)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot refresh materialized view \"%s\" concurrently", name),
 				 errhint("Create a unique index with no WHERE clause on one or more columns of the materialized view.")));
-	return rel;
 }
 
 /* Unique, on all rows, by columns alone. */
@@ -241,8 +255,8 @@ run_zone_query(Query *query, ZoneReceiver *receiver)
 	receiver->base.rDestroy = end_rows;
 	receiver->base.mydest = DestTransientRel;
 
-	PushCopiedSnapshot(GetActiveSnapshot());
-	UpdateActiveSnapshotCommandId();
+	/* Not the snapshot of the caller, which may have waited for forget(). */
+	PushActiveSnapshot(GetLatestSnapshot());
 	desc = CreateQueryDesc(plan, "REFRESH MATERIALIZED VIEW", GetActiveSnapshot(), InvalidSnapshot,
 						   &receiver->base, NULL, NULL, 0);
 	ExecutorStart(desc, 0);

@@ -125,7 +125,7 @@ stedi_run_workers(const StediJob *job, int n_workers, char **last_key)
 {
 	Leader	   *leader = palloc0(sizeof(Leader));
 	Relation	rel = stedi_open_target(job);
-	bool		plain = stedi_takes_multi_insert(rel);
+	bool		plain = stedi_takes_multi_insert(rel) && !RelationUsesLocalBuffers(rel);
 	StediLake  *lake;
 	bool		complete;
 
@@ -149,7 +149,7 @@ stedi_run_workers(const StediJob *job, int n_workers, char **last_key)
 		PG_END_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
 	}
 	if (leader->error != NULL)
-		ReThrowError(leader->error);
+		ThrowErrorData(leader->error);
 
 	complete = stedi_worklist_listed(leader->worklist) > 0 && stedi_worklist_peek(leader->worklist) == NULL;
 	stedi_lake_close(lake);

@@ -65,12 +65,12 @@ BEGIN
 		PERFORM stedi.check_expectations();
 	END IF;
 
-	FOR z IN SELECT * FROM stedi.zone ORDER BY position
+	FOR z IN SELECT o.name, c.relname FROM stedi.zone AS o JOIN pg_class AS c ON c.oid = o.name ORDER BY o.position
 	LOOP
 		started := clock_timestamp();
 		result.rows := stedi.refresh_zone(z.name, refresh.concurrently IS TRUE);
 		EXECUTE format('ANALYZE %s', z.name);
-		result.zone := (SELECT relname FROM pg_class WHERE oid = z.name);
+		result.zone := z.relname;
 		result.elapsed := clock_timestamp() - started;
 		UPDATE stedi.zone
 		SET rows = result.rows, refreshed_at = clock_timestamp(), elapsed = result.elapsed,

@@ -191,6 +191,17 @@ agrees('a worker less');
 one($run);
 is(one($counts), $all, 'the next run loads the rest, once');
 
+# A worker is cancelled: so is the run.
+empty();
+$proxy->rule(@stall, times => 0);
+start_query($sessions[0], $run);
+ok($proxy->wait_stalled, 'a run is half-way through');
+one(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'stedi worker' LIMIT 1});
+ok($node->poll_query_until('postgres', "SELECT ($workers) = 1"), 'one of the workers gives up');
+$proxy->clear;
+like((finish_query($sessions[0]))[1], qr/57014/, 'the run is cancelled');
+agrees('a worker cancelled');
+
 # One is killed, and the server starts again.
 empty();
 $proxy->rule(@stall, times => 0);
@@ -282,6 +293,12 @@ one(q{UPDATE stedi.source SET target = 'keyed'});
 one($run);
 is(one('SELECT count(*) FROM keyed'), '4', 'a table with a unique key is loaded, too');
 is(one('SELECT count(DISTINCT xmin::text) FROM stedi.object'), '1', 'in one transaction');
+
+# One of the session alone, too.
+one('TRUNCATE stedi.object CASCADE');
+($status, my $rows) = $node->psql('postgres', "CREATE TEMP TABLE passing (day text, record_id bigint);
+UPDATE stedi.source SET target = 'passing';\n$run;\nSELECT count(*) FROM passing; UPDATE stedi.source SET target = 'keyed'");
+is($rows, '4', 'a temporary table is loaded, too');
 
 # Fewer workers than wanted, or none.  The server has some of its own.
 one(q{TRUNCATE stedi.object CASCADE; UPDATE stedi.source SET target = 'dated'});
