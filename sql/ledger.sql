@@ -186,5 +186,5 @@ SELECT pg_stat_force_next_flush();
 SELECT pg_temp.blocks_touched() - :before BETWEEN 300 AND 300 + pg_relation_size('located') / 8192 / 5 AS found,
 	   pg_relation_size('located') / 8192 > 400 AS is_large;
 SELECT count(*), count(*) FILTER (WHERE id = 0) AS new FROM located;
-\set VERBOSITY terse
-DROP TABLE located CASCADE;
+DROP FUNCTION pg_temp.blocks_touched();
+DROP TABLE located;

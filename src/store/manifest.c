@@ -57,6 +57,8 @@ static bool add_objects(struct json_object *document, const StediManifest *manif
 static bool add_snapshot(struct json_object *document, const char *snapshot);
 static struct json_object *parse_json(const char *text, size_t length, int depth,
 									  const char **error);
+static struct json_object *tokenize(const char *text, size_t length, int depth, int flags,
+									const char **error);
 static bool parse_document(struct json_object *document, StediManifest *manifest,
 						   StediStatus *status);
 static bool parse_columns(struct json_object *document, StediManifest *manifest,
@@ -255,13 +257,15 @@ stedi_manifest_parse(const char *text, size_t length, StediManifest *manifest,
 /*
  * The value belongs to the caller and is NULL for JSON null.  On failure *error
  * is set to a static text.  Nothing but blanks may follow the value.
+ *
+ * A strict tokener of json-c 0.18 takes every byte above 0x7F in a string for a
+ * control character.  So the syntax is checked on a copy without such bytes:
+ * they may stand in strings only, where one character is as good as another.
  */
 static struct json_object *
 parse_json(const char *text, size_t length, int depth, const char **error)
 {
-	struct json_tokener *tokener;
-	struct json_object *value = NULL;
-	enum json_tokener_error result;
+	char	   *ascii;
 
 	while (length > 0 && text[length - 1] != '\0' && strchr(" \t\r\n", text[length - 1]) != NULL)
 		length--;
@@ -270,6 +274,28 @@ parse_json(const char *text, size_t length, int depth, const char **error)
 		*error = length == 0 ? "the document is empty" : "the document is too long";
 		return NULL;
 	}
+	ascii = malloc(length);
+	if (ascii == NULL)
+	{
+		*error = "out of memory";
+		return NULL;
+	}
+	for (size_t i = 0; i < length; i++)
+		ascii[i] = (unsigned char) text[i] > 0x7F ? 'x' : text[i];
+	json_object_put(tokenize(ascii, length, depth, JSON_TOKENER_STRICT, error));
+	free(ascii);
+	if (*error != NULL)
+		return NULL;
+	return tokenize(text, length, depth, JSON_TOKENER_VALIDATE_UTF8, error);
+}
+
+/* The same, of a text without blanks at its end. */
+static struct json_object *
+tokenize(const char *text, size_t length, int depth, int flags, const char **error)
+{
+	struct json_tokener *tokener;
+	struct json_object *value;
+	enum json_tokener_error result;
 
 	tokener = json_tokener_new_ex(depth);
 	if (tokener == NULL)
@@ -277,7 +303,7 @@ parse_json(const char *text, size_t length, int depth, const char **error)
 		*error = "out of memory";
 		return NULL;
 	}
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tokener, flags);
 	value = json_tokener_parse_ex(tokener, text, (int) length);
 	result = json_tokener_get_error(tokener);
 	if (result == json_tokener_continue)

@@ -118,6 +118,7 @@ test_snapshots(void)
 		const char *read_back;
 	}			cases[] = {
 		{NULL, NULL}, {"null", NULL}, {"[]", "[]"}, {"42", "42"}, {"\"a/b\"", "\"a/b\""},
+		{"\"\xC3\xA9\"", "\"\xC3\xA9\""},
 		{" {\"a\" : 1} \n", "{\"a\":1}"}, {"0.1000", "0.1000"}, {"true", "true"},
 		{"not JSON", "\"not JSON\""}, {"{\"a\":1} x", "\"{\\\"a\\\":1} x\""}, {"", "\"\""},
 		{"[1", "\"[1\""},
@@ -185,6 +186,9 @@ test_refused(void)
 		{"a comment", "/* SECRET */" DOCUMENT(""), STEDI_CORRUPT},
 		{"single quotes", "{'format_version':1}", STEDI_CORRUPT},
 		{"invalid UTF-8", OBJECT("\"a\xFF\""), STEDI_CORRUPT},
+		{"a letter outside a string", "\xC3\xA9" DOCUMENT(""), STEDI_CORRUPT},
+		{"a comma too many", "{\"format_version\":1," HEAD ",\"columns\":[],\"objects\":[],}",
+		STEDI_CORRUPT},
 		{"no format version", "{" HEAD ",\"columns\":[],\"objects\":[]}", STEDI_CORRUPT},
 		{"a format version that is a string", "{\"format_version\":\"1\"}", STEDI_CORRUPT},
 		{"format version 2", "{\"format_version\":2}", STEDI_UNSUPPORTED},
