@@ -153,6 +153,9 @@ TABLE readings EXCEPT SELECT subject, sensor_reading_time, distance_from_object,
 SELECT count(*), max(bytes) <= 500000 AS bounded, sum((bytes > 400000)::integer) >= count(*) - 1 AS filled, sum(rows) AS rows
 FROM stedi.export_query('SELECT i, sha256(i::text::bytea) AS h FROM generate_series(1, 60000) AS i', regress.uri('export/gzip-size/'),
 						compression => 'gzip', max_file_size => '500000');
+SELECT max(bytes) <= 20000 AS bounded, count(*) < 1 + sum(bytes) / 15000 AS filled
+FROM stedi.export_query('SELECT i, 0 AS j FROM generate_series(1, 20000) AS i', regress.uri('export/gzip-small/'),
+						compression => 'gzip', max_file_size => '20000');
 SELECT count(*), count(DISTINCT value->'i'), bool_and(value->>'h' = sha256((value->>'i')::bytea)::text)
 FROM stedi.read_json(regress.uri('export/gzip-size/'));
 

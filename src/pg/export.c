@@ -715,7 +715,7 @@ has_room(StediExport *export, int length)
 		pending += stedi_encoder_pending(export->encoder);
 	if (export->file.bytes + pending <= export->max_file_size)
 		return true;
-	if (length == 0 || export->encoder == NULL || pending < FLUSH_BYTES)
+	if (length == 0 || export->encoder == NULL || pending < Min(FLUSH_BYTES, export->max_file_size / 8))
 		return false;
 	flush_text(export);
 	if (!stedi_encoder_sync(export->encoder, &status))
