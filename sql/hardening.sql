@@ -81,6 +81,12 @@ SELECT count(*), min(value->'j'->0->>'a') AS a, min(value->'k'->>'b') AS b FROM 
 SELECT length(convert_from(content, 'UTF8')) - length(replace(convert_from(content, 'UTF8'), E'\n', '')) AS lines
 FROM stedi.list_objects(regress.uri('hardening/lines/')) AS l, pg_read_binary_file(substr(l.uri, 8)) AS content;
 
+-- What COPY would take for the end of the data is data.
+SELECT rows FROM stedi.export_query($$SELECT '\.' AS a UNION ALL SELECT 'b'$$, regress.uri('hardening/csv/'), format => 'csv');
+SELECT convert_from(content, 'UTF8') AS content
+FROM stedi.list_objects(regress.uri('hardening/csv/')) AS l, pg_read_binary_file(substr(l.uri, 8)) AS content
+WHERE l.uri LIKE '%.csv';
+
 -- A server of somebody else does not draw away what others read and write.
 CREATE ROLE regress_loader;
 GRANT USAGE ON FOREIGN DATA WRAPPER stedi TO regress_loader;

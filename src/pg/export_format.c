@@ -402,11 +402,13 @@ append_json(StringInfo out, char *json)
 	appendStringInfoString(out, json);
 }
 
-/* Quoted where RFC 4180 wants it, and when empty, to tell it from NULL. */
+/* Quoted where RFC 4180 wants it, when empty, to tell it from NULL, and when COPY
+ * would take it for the end of the data. */
 static void
 append_csv_field(StringInfo out, const char *text, int length)
 {
-	bool		plain = length > 0 && text[0] != ' ' && text[length - 1] != ' ';
+	bool		plain = length > 0 && text[0] != ' ' && text[length - 1] != ' ' &&
+		!(length == 2 && memcmp(text, "\\.", 2) == 0);
 
 	for (int i = 0; plain && i < length; i++)
 		plain = text[i] != ',' && text[i] != '"' && text[i] != '\r' && text[i] != '\n';
