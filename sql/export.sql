@@ -244,6 +244,23 @@ ROLLBACK;
 SELECT rows, bytes FROM stedi.export_query('SELECT i, repeat(''x'', 100) AS t FROM generate_series(100000, 119999) AS i', regress.uri('export/large/'));
 SELECT count(*), count(DISTINCT value->'i'), min(length(value->>'t')) FROM stedi.read_json(regress.uri('export/large/'));
 
+-- A query that exports, too: elsewhere, not to the same place, which it may after it.
+CREATE FUNCTION pg_temp.nested(place text) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT regress.error(format('SELECT * FROM stedi.export_query(%L, %L, max_file_size => ''1kB'')',
+		format('SELECT i, repeat(''x'', 100), CASE WHEN i = 90 THEN'
+			'(SELECT rows FROM stedi.export_query(''SELECT 1'', %L, mode => ''overwrite'')) END FROM generate_series(1, 100) AS i',
+			regress.uri(place)),
+		regress.uri('export/outer/')));
+$$;
+SELECT pg_temp.nested('export/outer/');
+SELECT regress.files('export/outer');
+BEGIN;
+SELECT pg_temp.nested('export/inner/');
+SELECT count(*) FROM stedi.read_json(regress.uri('export/outer/'));
+SELECT count(*) FROM stedi.read_json(regress.uri('export/inner/'));
+SELECT rows FROM stedi.export_query('SELECT 1', regress.uri('export/outer/'), mode => 'overwrite');
+COMMIT;
+
 DROP MATERIALIZED VIEW kept_readings;
 DROP VIEW some_readings;
 DROP TABLE readings, round_trip, parted;

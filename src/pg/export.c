@@ -115,7 +115,10 @@ typedef struct StediExport
 	MemoryContext context;
 	MemoryContext row_context;
 	MemoryContextCallback callback;
+	struct StediExport *outer;	/* whose query has called this one */
 } StediExport;
+
+static StediExport *under_way = NULL;	/* the innermost export of this session */
 
 static void export_query(FunctionCallInfo fcinfo, const char *query, const char *source);
 static void read_options(FunctionCallInfo fcinfo, StediExport *export);
@@ -125,7 +128,6 @@ static void make_run_id(StediExport *export);
 static void clean_target(StediExport *export, StediManifest *previous, bool *has_previous);
 static List *list_target(StediExport *export, StediObject **manifest);
 static const char *format_name(const StediExport *export);
-static const char *compression_name(const StediExport *export);
 static void abort_stale_uploads(StediExport *export);
 static bool is_ours(StediExport *export, const char *name);
 static bool is_part(const char *name);
@@ -208,6 +210,8 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	export->pending = stedi_pending_open(export->lake);
 	clean_target(export, previous, &has_previous);
 
+	export->outer = under_way;
+	under_way = export;
 	PG_TRY();
 	{
 		run_query(export, query);
@@ -218,6 +222,7 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	{
 		ErrorData  *error;
 
+		under_way = export->outer;
 		/* An interrupt while the store is waited for clears the error stack. */
 		MemoryContextSwitchTo(export->context);
 		error = CopyErrorData();
@@ -227,6 +232,7 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
+	under_way = export->outer;
 
 	/* The new export stands; from here on only the old one can be in the way. */
 	if (has_previous && export->mode == MODE_OVERWRITE)
@@ -309,6 +315,15 @@ lock_target(StediExport *export)
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, LOCK_CLASS);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+
+	/* It would take the outer one's files for leftovers. */
+	for (StediExport *other = under_way; other != NULL; other = other->outer)
+	{
+		if (strcmp(uri, stedi_lake_uri(other->lake, other->lake->uri.key)) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("the query of an export to \"%s\" exports to the same place", uri)));
+	}
 }
 
 static void
@@ -370,7 +385,7 @@ clean_target(StediExport *export, StediManifest *previous, bool *has_previous)
 				 errhint("Use mode => 'overwrite' or mode => 'append'.")));
 	if (export->mode == MODE_APPEND && *has_previous &&
 		(strcmp(previous->format, format_name(export)) != 0 ||
-		 strcmp(previous->compression, compression_name(export)) != 0))
+		 strcmp(previous->compression, stedi_compression_name(export->compression)) != 0))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cannot append files of another format or compression"),
@@ -424,20 +439,6 @@ static const char *
 format_name(const StediExport *export)
 {
 	return export->format == STEDI_FORMAT_CSV ? "csv" : "ndjson";
-}
-
-static const char *
-compression_name(const StediExport *export)
-{
-	switch (export->compression)
-	{
-		case STEDI_COMPRESSION_GZIP:
-			return "gzip";
-		case STEDI_COMPRESSION_ZSTD:
-			return "zstd";
-		default:
-			return "none";
-	}
 }
 
 static void
@@ -811,7 +812,7 @@ write_manifest(StediExport *export, const StediManifest *previous)
 	manifest.producer = "stedi " STEDI_VERSION;
 	manifest.source = unconstify(char *, export->source);
 	manifest.format = unconstify(char *, format_name(export));
-	manifest.compression = unconstify(char *, compression_name(export));
+	manifest.compression = unconstify(char *, stedi_compression_name(export->compression));
 	manifest.snapshot = snapshot_document(&manifest.rules);
 
 	manifest.columns = palloc0(sizeof(StediManifestColumn) * Max(export->desc->natts, 1));

@@ -190,6 +190,20 @@ release_scan(void *arg)
 	stedi_scan_end(arg);
 }
 
+const char *
+stedi_compression_name(StediCompression compression)
+{
+	switch (compression)
+	{
+		case STEDI_COMPRESSION_GZIP:
+			return "gzip";
+		case STEDI_COMPRESSION_ZSTD:
+			return "zstd";
+		default:
+			return "none";
+	}
+}
+
 StediCompression
 stedi_compression_option(const char *value, bool reading)
 {

@@ -36,5 +36,6 @@ extern void stedi_scan_end(StediScan *scan);	/* idempotent, never throws */
 
 /* "auto", "none", "gzip" or "zstd"; 22023 for others. */
 extern StediCompression stedi_compression_option(const char *value, bool reading);
+extern const char *stedi_compression_name(StediCompression compression);
 
 #endif							/* STEDI_PG_SCAN_H */
