@@ -45,7 +45,8 @@ static void s3_close(StediStore *base);
 static bool fetch_page(S3Listing *listing, StediStatus *status);
 static bool check_order(S3Listing *listing, const StediObject *object, StediStatus *status);
 static int	connections(const StediS3Config *config);
-static bool add_uploads(StediUploadPage *to, StediUploadPage *page, StediStatus *status);
+static bool add_uploads(StediUploadPage *to, StediUploadPage *page, const char *prefix,
+						StediStatus *status);
 
 static bool
 copy_text(const char **to, const char *from)
@@ -366,9 +367,12 @@ s3_remove(StediStore *base, const char *key, StediStatus *status)
 	return done;
 }
 
-/* Move the uploads of one page to the result; the page is freed. */
+/*
+ * Move the uploads of one page to the result; the page is freed.  Whoever reads
+ * them relies on the prefix, too.
+ */
 static bool
-add_uploads(StediUploadPage *to, StediUploadPage *page, StediStatus *status)
+add_uploads(StediUploadPage *to, StediUploadPage *page, const char *prefix, StediStatus *status)
 {
 	bool		done = true;
 
@@ -376,6 +380,12 @@ add_uploads(StediUploadPage *to, StediUploadPage *page, StediStatus *status)
 	{
 		StediUpload upload = page->uploads[i];
 
+		if (strncmp(upload.key, prefix, strlen(prefix)) != 0)
+		{
+			done = stedi_status_set(status, STEDI_PROTOCOL,
+									"the listing of uploads holds a key outside of its prefix");
+			break;
+		}
 		memset(&page->uploads[i], 0, sizeof(upload));
 		done = stedi_upload_page_add(to, &upload, status);
 	}
@@ -434,7 +444,7 @@ s3_list_uploads(StediStore *base, const char *prefix, StediUploadPage *all,
 		id_marker = page.next_upload_id_marker;
 		page.next_key_marker = NULL;
 		page.next_upload_id_marker = NULL;
-		done = add_uploads(all, &page, status);
+		done = add_uploads(all, &page, prefix, status);
 	}
 	free(key_marker);
 	free(id_marker);

@@ -517,6 +517,15 @@ two_pages_of_uploads(int fd, const Request *request)
 				 "</Upload></ListMultipartUploadsResult>");
 }
 
+static bool
+foreign_upload(int fd, const Request *request)
+{
+	(void) request;
+	return reply(fd, "200 OK", "", "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>"
+				 "<Upload><Key>b</Key><UploadId>2</UploadId><Initiated>2024-01-02T03:04:05.000Z</Initiated>"
+				 "</Upload></ListMultipartUploadsResult>");
+}
+
 static void
 test_small_calls(void)
 {
@@ -532,6 +541,10 @@ test_small_calls(void)
 	ok(stedi_store_list_uploads(store, "", &page, &status) && page.n_uploads == 2 &&
 	   strcmp(page.uploads[1].key, "b") == 0, "uploads are listed over pages");
 	stedi_upload_page_free(&page);
+	end(store);
+	store = begin(foreign_upload);
+	ok(!stedi_store_list_uploads(store, "prefix/", &page, &status) && status.code == STEDI_PROTOCOL &&
+	   page.n_uploads == 0, "an upload outside of the prefix is refused");
 	ok(stedi_store_max_fds(store) > 4, "the store states its descriptors");
 	end(store);
 }
