@@ -686,6 +686,12 @@ set_etag(Document *document, char **field, const char *text)
 	size_t		length = strlen(text);
 	bool		quoted = length > 2 && text[0] == '"' && text[length - 1] == '"';
 
+	/* it goes into a header, where a line's end would begin another one */
+	for (const char *p = text; *p; p++)
+	{
+		if ((unsigned char) *p < ' ' || *p == 0x7F)
+			stop(document, "an ETag is malformed");
+	}
 	set_text(document, field, quoted ? text + 1 : text);
 	if (quoted && *field != NULL)
 		(*field)[length - 2] = '\0';

@@ -98,6 +98,10 @@ test_list_variants(void)
 	   strcmp(page.objects[0].key, "second") == 0 && strcmp(page.objects[0].etag, "\"") == 0,
 	   "a repeated element is no leak, a lone quote no crash");
 	stedi_list_page_free(&page);
+
+	ok(!parse_list("<ListBucketResult><Contents><Key>k</Key><Size>1</Size>"
+				   "<ETag>e&#13;&#10;x-evil: 1</ETag></Contents></ListBucketResult>", &page, &status) &&
+	   status.code == STEDI_PROTOCOL, "an ETag that would end its header is refused");
 }
 
 static void
