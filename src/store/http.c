@@ -486,10 +486,7 @@ set_options(StediHttp *http, StediHttpTransfer *transfer)
 			longer = curl_slist_append(list, line.data);
 		stedi_bytes_free(&line);
 		if (longer == NULL)
-		{
-			curl_slist_free_all(list);
-			return false;
-		}
+			return false;		/* release() frees what there is */
 		list = longer;
 		transfer->header_list = list;
 	}
