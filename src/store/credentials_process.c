@@ -6,7 +6,7 @@
  * nothing in it is expanded or substituted.  The program is in a process group
  * of its own, with default signal handling, /dev/null for input and messages,
  * and no descriptor of ours but the pipe.  It is always waited for, and killed
- * with its group when it is of no use any more.
+ * with its group when it is of no use any more; also when this process exits.
  *
  * Source: AWS SDKs and Tools Reference Guide, "Process credential provider".
  */
@@ -26,11 +26,15 @@
 
 extern char **environ;
 
+static pid_t under_way = 0;		/* the program that runs; 0: none */
+
 static int	start_program(char **words, int output, pid_t *pid);
 static bool read_output(int fd, const StediWaiter *waiter, StediBytes *output,
 						StediStatus *status);
 static bool wait_for_exit(pid_t pid, const StediWaiter *waiter, int *exit_status,
 						  StediStatus *status);
+static bool kill_at_exit(void);
+static void kill_under_way(void);
 static void kill_program(pid_t pid);
 
 Finding
@@ -53,6 +57,11 @@ stedi_credentials_process(CredentialSearch *search, const char *place, const cha
 	if (words == NULL)
 		return status.code == STEDI_NO_MEMORY ? stedi_search_no_memory(search) :
 			stedi_search_fail(search, place, "its credential_process cannot be split into words");
+	if (!kill_at_exit())
+	{
+		stedi_words_free(words);
+		return stedi_search_no_memory(search);
+	}
 	if (pipe2(ends, O_CLOEXEC) != 0)
 	{
 		stedi_words_free(words);
@@ -68,6 +77,7 @@ stedi_credentials_process(CredentialSearch *search, const char *place, const cha
 								 strerror(failure));
 	}
 
+	under_way = pid;
 	/* our end alone: the program need not expect that a write is put off */
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	waiter = stedi_deadline_start(&deadline, search->waiter, PROCESS_TIMEOUT_MS);
@@ -76,6 +86,7 @@ stedi_credentials_process(CredentialSearch *search, const char *place, const cha
 		wait_for_exit(pid, &waiter, &exit_status, &status);
 	if (!done)
 		kill_program(pid);
+	under_way = 0;
 	close(ends[0]);
 	stedi_waiter_forget(search->waiter);
 
@@ -195,6 +206,24 @@ wait_for_exit(pid_t pid, const StediWaiter *waiter, int *exit_status, StediStatu
 		if (!stedi_waiter_wait(waiter, -1, EXIT_POLL_MS, status))
 			return false;
 	}
+}
+
+/* A waiter may end the process instead of returning.  False: no memory. */
+static bool
+kill_at_exit(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		registered = atexit(kill_under_way) == 0;
+	return registered;
+}
+
+static void
+kill_under_way(void)
+{
+	if (under_way != 0)
+		kill_program(under_way);
 }
 
 /* Until it is waited for, its number and its group's are its own. */

@@ -181,6 +181,21 @@ my ($pid) = read_lines("$dir/pid");
 chomp $pid;
 ok(wait_until('the end of the program', sub { !kill(0, $pid) || (slurp_file("/proc/$pid/stat") =~ /\) Z/) }), 'and the program is gone');
 
+# Nor does it outlive the session.
+unlink "$dir/pid";
+my $waiting = session($node);
+my $terminated = backend_pid($waiting);
+start_query($waiting, $list);
+ok(wait_until('the program', sub { -s "$dir/pid" }), 'a session waits for a program');
+($pid) = read_lines("$dir/pid");
+chomp $pid;
+$start = time;
+one("SELECT pg_terminate_backend($terminated)");
+ok(wait_until('the end of the program', sub { !kill(0, $pid) || (slurp_file("/proc/$pid/stat") =~ /\) Z/) }),
+	'which is gone when the session is terminated');
+cmp_ok(time - $start, '<', 5, 'at once');
+$waiting->{run}->finish;
+
 # A container; the token's file is read each time.
 write_file('authorization', "Bearer one\n");
 give(authorization => 'Bearer one', life => 4);
