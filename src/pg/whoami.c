@@ -13,6 +13,7 @@
 
 #include "store/credentials.h"
 
+#include "pg/error.h"
 #include "pg/lake.h"
 
 #define KEY_ENDS			4	/* characters of a key id that are shown at each end */
@@ -88,9 +89,11 @@ describe_server(StediLake *lake, Datum *values, bool *nulls)
 		set_text(values, nulls, WHOAMI_CREDENTIALS, "anonymous");
 		return;
 	}
-	set_text(values, nulls, WHOAMI_CREDENTIALS, credentials->source);
+	/* names of profiles, paths and roles come from outside of the database */
+	set_text(values, nulls, WHOAMI_CREDENTIALS, stedi_printable(credentials->source));
 	set_text(values, nulls, WHOAMI_ACCESS_KEY_ID, shorten(credentials->access_key_id));
-	set_text(values, nulls, WHOAMI_ROLE_ARN, credentials->role_arn);
+	if (credentials->role_arn != NULL)
+		set_text(values, nulls, WHOAMI_ROLE_ARN, stedi_printable(credentials->role_arn));
 	if (credentials->expires_at != 0)
 	{
 		values[WHOAMI_EXPIRES_AT] =
