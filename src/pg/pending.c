@@ -32,6 +32,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
+#include "nodes/value.h"
 #include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "storage/lock.h"
@@ -101,7 +102,7 @@ static bool parse_record(char *data, size_t length, Record *record);
 static void set_lock_tag(LOCKTAG *tag, const RecordName *name);
 static bool lock_record(const RecordName *name);
 static void unlock_record(const RecordName *name);
-static bool abort_recorded(const Record *record);
+static bool abort_recorded(const Record *record, bool *is_unreachable);
 static void abort_upload(StediLake *lake, const Record *record);
 static bool may_see(const Record *record);
 
@@ -377,32 +378,38 @@ stedi_pending_clean(const char *uri)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "stedi uploads",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *unreachable = NIL;
 	ListCell   *cell;
 
 	foreach(cell, read_records())
 	{
 		Record	   *record = lfirst(cell);
+		bool		is_unreachable = false;
 
 		if (record->name.database != MyDatabaseId ||
 			(!record->name.is_new &&
 			 (!has_privs_of_role(GetUserId(), record->header.role) ||
-			  (uri != NULL && strncmp(record->uri, uri, strlen(uri)) != 0))) ||
+			  (uri != NULL && strncmp(record->uri, uri, strlen(uri)) != 0) ||
+			  list_member(unreachable, makeString(record->server)))) ||
 			!lock_record(&record->name))
 			continue;
-		if ((record->name.is_new || abort_recorded(record)) && unlink(record->path) != 0 &&
+		if ((record->name.is_new || abort_recorded(record, &is_unreachable)) && unlink(record->path) != 0 &&
 			errno != ENOENT)
 			ereport(WARNING,
 					(errcode_for_file_access(),
 					 errmsg("could not remove file \"%s\": %m", record->path)));
 		unlock_record(&record->name);
+		/* each would take all attempts: one that fails speaks for all */
+		if (is_unreachable)
+			unreachable = lappend(unreachable, makeString(record->server));
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
 
-/* True: the upload is gone. */
+/* True: the upload is gone.  Sets is_unreachable if the store is. */
 static bool
-abort_recorded(const Record *record)
+abort_recorded(const Record *record, bool *is_unreachable)
 {
 	MemoryContext outer = CurrentMemoryContext;
 	MemoryContext context = AllocSetContextCreate(outer, "stedi upload", ALLOCSET_DEFAULT_SIZES);
@@ -429,6 +436,7 @@ abort_recorded(const Record *record)
 		MemoryContextReset(context);	/* closes the lake */
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION)
 			ReThrowError(error);
+		*is_unreachable = ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION;
 		ereport(WARNING,
 				(errcode(error->sqlerrcode),
 				 errmsg("could not abort the upload of \"%s\"", record->uri),

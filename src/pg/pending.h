@@ -28,7 +28,8 @@ extern void stedi_pending_forget(StediPending *pending);
 /*
  * Abort the uploads of this database whose transaction is no more and whose role
  * the current user has the privileges of: those below a URI, or all with NULL.
- * What cannot be aborted is a warning, and its record stays.
+ * What cannot be aborted is a warning, and its record stays.  A server that cannot
+ * be reached is tried once.
  */
 extern void stedi_pending_clean(const char *uri);
 

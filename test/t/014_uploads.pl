@@ -133,6 +133,21 @@ like(run_warnings(), qr/begun through server "lake"/, 'an upload is not looked f
 $node->safe_psql('postgres', 'ALTER SERVER pond RENAME TO lake');
 is(run_warnings(), '', 'but through its own');
 
+# A store that cannot be reached is not tried for each record.
+(my $second = $record) =~ s/\d+$/98/;
+append_to_file($_, $contents) for $record, $second;
+lake_option($node, endpoint => 'http://127.0.0.1:1');
+$node->append_conf('postgresql.conf', 'stedi.max_attempts = 1');
+$node->reload;
+(undef, undef, $text) = $node->psql('postgres', 'CALL stedi.run()');
+is(scalar(() = $text =~ /could not abort/g), 1, 'of a dead store one record is tried');
+is(pending(), 2, 'and all stay');
+lake_option($node, endpoint => $proxy->endpoint);
+$node->adjust_conf('postgresql.conf', 'stedi.max_attempts', undef);
+$node->reload;
+is(run_warnings(), '', 'when it is back');
+is(pending(), 0, 'all go');
+
 #
 # Killed before the store has told the upload's id.
 #
