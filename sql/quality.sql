@@ -230,6 +230,23 @@ RESET ROLE;
 DROP OWNED BY regress_watcher;
 DROP ROLE regress_watcher;
 
+-- Identifiers that no index can hold are nobody's, and stop no refresh.
+TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
+CREATE FUNCTION pg_temp.long(seed text) RETURNS text LANGUAGE sql AS
+	$$ SELECT string_agg(encode(sha256((seed || i)::bytea), 'hex'), '') FROM generate_series(1, 250) AS i $$;
+INSERT INTO stedi.customer_landing (email, serial_number, last_update_date, share_with_research_as_of_date, record_id)
+VALUES ('ann@example.com', 'a', pg_temp.at(0), pg_temp.at(0), 1001),
+	   (pg_temp.long('email'), pg_temp.long('device'), pg_temp.at(0), pg_temp.at(0), 1002);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id)
+VALUES ('ann@example.com', pg_temp.at(0), 2001), (pg_temp.long('email'), pg_temp.at(0), 2002);
+INSERT INTO stedi.step_trainer_landing (serial_number, sensor_reading_time, record_id)
+VALUES ('a', pg_temp.at(0), 3001), (pg_temp.long('device'), pg_temp.at(0), 3002);
+SELECT zone, rows FROM stedi.refresh();
+SELECT name, rows_failing, example FROM stedi.quality WHERE name = 'customer_email_missing';
+SELECT record_id FROM stedi.step_trainer_unattributed;
+SELECT count(*) FROM stedi.reconcile();
+TRUNCATE stedi.customer_landing, stedi.step_trainer_landing;
+
 -- A new key: other pseudonyms, which the zones have from the next refresh on.
 TRUNCATE stedi.accelerometer_landing;
 INSERT INTO stedi.customer_landing (email, last_update_date, share_with_research_as_of_date, record_id)

@@ -4,6 +4,10 @@
 -- carries does not count.  Among records of the same last_update_date the one
 -- without consent wins, then the one with the later consent, then what the records
 -- say otherwise; so the outcome does not hang on the order in which objects arrive.
+--
+-- Nobody has an email of more than 1,000 bytes (RFC 5321 allows 254), and no index
+-- of a zone could hold one: such a record is left out, and the expectation
+-- customer_email_missing counts it.
 
 CREATE VIEW stedi.customer_latest WITH (security_invoker = true) AS
 SELECT DISTINCT ON (email)
@@ -14,7 +18,7 @@ SELECT DISTINCT ON (email)
 	   share_with_friends_as_of_date,
 	   record_id
 FROM stedi.customer_landing
-WHERE email IS NOT NULL
+WHERE octet_length(email) <= 1000
 ORDER BY email,
 		 last_update_date DESC NULLS LAST,
 		 share_with_research_as_of_date DESC NULLS FIRST,

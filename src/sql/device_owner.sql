@@ -1,4 +1,5 @@
--- Whose device is it?  One row per serial number in step_trainer_landing.
+-- Whose device is it?  One row per serial number in step_trainer_landing, but for
+-- those of more than 1,000 bytes, which are no device's.
 --
 -- The serial number in a customer's record cannot be trusted, what the device
 -- reports can.  While someone exercises, phone and Step Trainer read at the same
@@ -92,7 +93,7 @@ WITH matches AS MATERIALIZED (
 			   ELSE 'unresolved'
 		   END AS basis
 	FROM (SELECT DISTINCT serial_number FROM stedi.step_trainer_landing
-		  WHERE serial_number IS NOT NULL) AS d
+		  WHERE octet_length(serial_number) <= 1000) AS d	-- what an index can hold
 	LEFT JOIN contest AS c USING (serial_number)
 	LEFT JOIN claim AS l USING (serial_number)
 	LEFT JOIN matches AS m ON m.serial_number = d.serial_number AND m.email = l.claimant

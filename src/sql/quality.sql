@@ -80,11 +80,12 @@ WITH customer AS (
 	LEFT JOIN stedi.device_evidence AS d ON d.serial_number = s.serial_number
 	LEFT JOIN customer AS c ON c.email = d.email
 ), result AS (
-	-- Customer records that name nobody.
+	-- Customer records that name nobody: without an email, or with none that the
+	-- zones take.
 	SELECT 'customer_email_missing' AS name, 'customer_landing' AS zone,
 		   count(*)::bigint AS rows_checked,
-		   count(*) FILTER (WHERE coalesce(email, '') = '') AS rows_failing,
-		   min(record_id) FILTER (WHERE coalesce(email, '') = '') AS example
+		   count(*) FILTER (WHERE (octet_length(email) BETWEEN 1 AND 1000) IS NOT TRUE) AS rows_failing,
+		   min(record_id) FILTER (WHERE (octet_length(email) BETWEEN 1 AND 1000) IS NOT TRUE) AS example
 	FROM stedi.customer_landing
 	UNION ALL
 	-- Customer records under emails that differ only in case.  They count as
