@@ -18,9 +18,7 @@
  * from somebody else's object.  The completion of a multipart upload can: each
  * upload leaves a random mark in its object's metadata.
  */
-#include <limits.h>
 #include <openssl/rand.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,9 +70,10 @@ typedef struct S3Put
 	StediStatus failure;		/* of an earlier call, for all later ones */
 } S3Put;
 
-/* A waiter that asks nobody and gives up in time. */
+/* A waiter that asks the store's, and gives up in time. */
 typedef struct Deadline
 {
+	StediWaiter waiter;
 	struct timespec at;
 } Deadline;
 
@@ -584,7 +583,7 @@ stedi_s3_put_abort(StediPut *base, long timeout_ms)
 	S3Put	   *put = (S3Put *) base;
 	StediStore *store = base->handle.store;
 	StediWaiter saved = store->waiter;
-	Deadline	deadline;
+	Deadline	deadline = {.waiter = saved};
 	bool		gone = false;
 	bool		done = true;
 
@@ -658,7 +657,6 @@ wait_until_deadline(void *arg, int fd, long timeout_ms)
 {
 	const Deadline *deadline = arg;
 	struct timespec now;
-	struct pollfd watched = {.fd = fd, .events = POLLIN};
 	long		left;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -668,9 +666,7 @@ wait_until_deadline(void *arg, int fd, long timeout_ms)
 		return false;
 	if (timeout_ms < 0 || timeout_ms > left)
 		timeout_ms = left;
-	/* a signal only makes it return early; a negative fd is not watched */
-	poll(&watched, 1, timeout_ms < INT_MAX ? (int) timeout_ms : INT_MAX);
-	return true;
+	return deadline->waiter.wait(deadline->waiter.arg, fd, timeout_ms);
 }
 
 void

@@ -142,8 +142,8 @@ extern bool stedi_put_write(StediPut *put, const void *data, size_t length,
 /* On success *etag is malloc'd.  On failure the upload is still open: abort it.
  * STEDI_CORRUPT: what was stored is not what was sent, and has been removed. */
 extern bool stedi_put_commit(StediPut *put, char **etag, StediStatus *status);
-/* Give up: removes what was uploaded, in at most timeout_ms, without asking the
- * waiter.  False: something may be left over, which the clean-up finds.  Frees
+/* Give up: removes what was uploaded, in at most timeout_ms, or less if the waiter
+ * says so.  False: something may be left over, which the clean-up finds.  Frees
  * the put.  NULL is fine. */
 extern bool stedi_put_abort(StediPut *put, long timeout_ms);
 /* Free a put after commit. */

@@ -166,6 +166,29 @@ for my $case (@cases)
 	is(remote_fds($pid), $fds, "$where: no descriptor is left");
 }
 
+# Nor does one that has failed keep anybody waiting while it takes back its upload.
+{
+	my $failing = $export =~ s/SELECT i,/SELECT 1 \/ (400000 - i),/r;
+	my (@figures, $messages);
+	for (1 .. $tries)
+	{
+		$proxy->clear;
+		$proxy->rule(method => 'DELETE', @dead);
+		start_query($session, $failing);
+		ok($proxy->wait_stalled, 'after an error: the upload cannot be taken back') or last;
+		push @figures, one("SELECT stop_ms($pid, 'cancel')");
+		$proxy->clear;
+		(undef, $messages) = finish_query($session);
+		clean_up();
+		last if $figures[-1] <= $promised_ms + $measuring_ms;
+	}
+	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, 'after an error: cancelled at once');
+	diag "cancel after an error: @figures ms";
+	like($messages, qr/22012: division by zero/, 'after an error: that is what is told');
+	is_deeply([ $s3->uploads(key('out/')) ], [], 'after an error: the next export cleans up');
+	is(untouched(), '0|0|0', 'after an error: nothing is left half done');
+}
+
 # statement_timeout goes the same way.
 $proxy->rule(method => 'GET', target => $objects, skip => 2, action => 'stall', at => 'body', bytes => 50000);
 my ($out) = $session->query("SET statement_timeout = '300ms';\n$ingest;\nRESET statement_timeout;");

@@ -16,7 +16,6 @@
 #define PART_SIZE	(5 * 1024 * 1024)
 
 static double stop_at;			/* when the waiter says stop; 0: never */
-static int	waits;
 
 static inline double
 seconds(void)
@@ -34,7 +33,6 @@ wait_with_poll(void *arg, int fd, long timeout_ms)
 	double		left = stop_at > 0 ? stop_at - seconds() : 1e6;
 
 	(void) arg;
-	waits++;
 	if (left <= 0)
 		return false;
 	if (timeout_ms < 0 || (double) timeout_ms > left * 1000)
