@@ -1,6 +1,6 @@
 /*
  * stedi.c
- *		Module magic, start-up checks and configuration parameters.
+ *		Module magic, configuration parameters and other start-up.
  */
 #include "postgres.h"
 
@@ -8,6 +8,7 @@
 #include "utils/guc.h"
 
 #include "pg/settings.h"
+#include "pg/sink.h"
 
 PG_MODULE_MAGIC;
 
@@ -84,4 +85,6 @@ _PG_init(void)
 							PGC_USERSET, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("stedi");
+
+	stedi_sink_init();
 }

@@ -5,10 +5,12 @@
 #ifndef STEDI_PG_COMPAT_H
 #define STEDI_PG_COMPAT_H
 
+#include "access/xloginsert.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
+#include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #if PG_VERSION_NUM >= 160000
@@ -82,6 +84,17 @@ StediCreateWaitEventSet(int nevents)
 	return CreateWaitEventSet(NULL, nevents);
 #else
 	return CreateWaitEventSet(TopMemoryContext, nevents);
+#endif
+}
+
+/* 16: relation files are found by a locator */
+static inline void
+StediLogNewPages(SMgrRelation smgr, ForkNumber fork, int n, BlockNumber *blocks, Page *pages)
+{
+#if PG_VERSION_NUM >= 160000
+	log_newpages(&smgr->smgr_rlocator.locator, fork, n, blocks, pages, true);
+#else
+	log_newpages(&smgr->smgr_rnode.node, fork, n, blocks, pages, true);
 #endif
 }
 

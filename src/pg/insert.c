@@ -32,19 +32,11 @@
 #include "pg/compat.h"
 #include "pg/error.h"
 #include "pg/insert.h"
+#include "pg/tuple.h"
 
 /* As COPY: so many rows, or so many bytes, whichever comes first. */
 #define BATCH_ROWS	1000
 #define BATCH_BYTES	(64 * 1024)
-
-/* How the values of an attribute lie in a heap tuple. */
-typedef struct Field
-{
-	int16		len;			/* as pg_attribute.attlen */
-	uint8		align;			/* in bytes */
-	bool		byval;
-	bool		packable;		/* may have a varlena header of one byte */
-} Field;
 
 struct StediInserter
 {
@@ -59,8 +51,7 @@ struct StediInserter
 	ResultRelInfo *result_rel;
 	BulkInsertState bulk;
 	TupleTableSlot *slots[BATCH_ROWS];
-	Field	   *fields;			/* one per attribute */
-	size_t		fixed_size;		/* of a tuple, but for its varlena values */
+	StediLayout *layout;
 	int			n_rows;
 	size_t		n_bytes;
 	BlockNumber first_block;	/* invalid: no row yet */
@@ -77,8 +68,6 @@ struct StediInserter
 
 static bool has_unique_index(Relation rel);
 static void prepare_insert(StediInserter *inserter);
-static void lay_out_fields(StediInserter *inserter);
-static HeapTuple form_tuple(const StediInserter *inserter, const Datum *values, const bool *nulls);
 static void flush_batch(StediInserter *inserter);
 static StediInserted insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
 static StediInserted execute_insert(StediInserter *inserter);
@@ -127,7 +116,7 @@ stedi_inserter_create_bulk(Relation rel, int options)
 	inserter->batch_context = AllocSetContextCreate(CurrentMemoryContext, "stedi rows",
 													4 * BATCH_BYTES, 4 * BATCH_BYTES,
 													ALLOCSET_DEFAULT_MAXSIZE);
-	lay_out_fields(inserter);
+	inserter->layout = stedi_layout_create(inserter->desc);
 	return inserter;
 }
 
@@ -233,7 +222,7 @@ stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRow
 	}
 
 	old = MemoryContextSwitchTo(inserter->batch_context);
-	tuple = form_tuple(inserter, values, nulls);
+	tuple = stedi_form_tuple(inserter->layout, values, nulls);
 	MemoryContextSwitchTo(old);
 	/* The slot owns it, or table_multi_insert() would copy it once more. */
 	ExecStoreHeapTuple(tuple, *slot, true);
@@ -242,106 +231,6 @@ stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRow
 	if (inserter->n_rows == BATCH_ROWS || inserter->n_bytes > BATCH_BYTES)
 		flush_batch(inserter);
 	return STEDI_INSERTED;
-}
-
-static void
-lay_out_fields(StediInserter *inserter)
-{
-	TupleDesc	desc = inserter->desc;
-
-	inserter->fields = palloc(sizeof(Field) * Max(desc->natts, 1));
-	inserter->fixed_size = HEAPTUPLESIZE + MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(desc->natts));
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		Field	   *field = &inserter->fields[i];
-
-		field->len = attribute->attlen;
-		field->align = att_align_nominal(1, attribute->attalign);
-		field->byval = attribute->attbyval;
-		field->packable = attribute->attstorage != TYPSTORAGE_PLAIN;
-		inserter->fixed_size += field->align - 1 + Max(field->len, 0);
-	}
-}
-
-/*
- * heap_form_tuple() in one pass over the values, which is a good part of the time
- * of a load.  Values of the rarer kinds are left to it.
- */
-static HeapTuple
-form_tuple(const StediInserter *inserter, const Datum *values, const bool *nulls)
-{
-	TupleDesc	desc = inserter->desc;
-	size_t		size = inserter->fixed_size;
-	bool		has_nulls = false;
-	HeapTuple	tuple;
-	HeapTupleHeader header;
-	char	   *data;
-	size_t		offset = 0;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (nulls[i])
-			has_nulls = true;
-		else if (inserter->fields[i].len < 0)
-		{
-			if (inserter->fields[i].len != -1 || VARATT_IS_EXTERNAL(DatumGetPointer(values[i])))
-				return heap_form_tuple(desc, unconstify(Datum *, values), unconstify(bool *, nulls));
-			size += VARSIZE_ANY(DatumGetPointer(values[i]));
-		}
-	}
-
-	tuple = palloc(size);
-	header = (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
-	tuple->t_data = header;
-	tuple->t_tableOid = InvalidOid;
-	ItemPointerSetInvalid(&tuple->t_self);
-	header->t_hoff = MAXALIGN(SizeofHeapTupleHeader + (has_nulls ? BITMAPLEN(desc->natts) : 0));
-	memset(header, 0, offsetof(HeapTupleHeaderData, t_hoff));
-	memset(header->t_bits, 0, header->t_hoff - SizeofHeapTupleHeader);
-	HeapTupleHeaderSetNatts(header, desc->natts);
-	header->t_infomask = has_nulls ? HEAP_HASNULL : 0;
-	data = (char *) header + header->t_hoff;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		const Field *field = &inserter->fields[i];
-		char	   *value = DatumGetPointer(values[i]);
-		size_t		length;
-
-		if (nulls[i])
-			continue;
-		if (has_nulls)
-			header->t_bits[i >> 3] |= 1 << (i & 7);
-
-		if (field->len == -1 && (VARATT_IS_SHORT(value) || (field->packable && VARATT_CAN_MAKE_SHORT(value))))
-		{
-			length = VARATT_IS_SHORT(value) ? VARSIZE_SHORT(value) : VARATT_CONVERTED_SHORT_SIZE(value);
-			SET_VARSIZE_SHORT(data + offset, length);
-			memcpy(data + offset + VARHDRSZ_SHORT, VARDATA_ANY(value), length - VARHDRSZ_SHORT);
-			header->t_infomask |= HEAP_HASVARWIDTH;
-			offset += length;
-			continue;
-		}
-
-		while ((offset & (field->align - 1)) != 0)
-			data[offset++] = 0;
-		if (field->byval)
-		{
-			store_att_byval(data + offset, values[i], field->len);
-			length = field->len;
-		}
-		else
-		{
-			length = field->len > 0 ? (size_t) field->len : VARSIZE(value);
-			memcpy(data + offset, value, length);
-			if (field->len == -1)
-				header->t_infomask |= HEAP_HASVARWIDTH;
-		}
-		offset += length;
-	}
-	tuple->t_len = header->t_hoff + offset;
-	return tuple;
 }
 
 static void

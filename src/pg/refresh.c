@@ -3,8 +3,8 @@
  *		stedi.refresh_zone(): what REFRESH MATERIALIZED VIEW does, in less time.
  *
  * The query is planned to run in parallel, with the memory of maintenance.  Plain,
- * its rows are inserted in batches into a new heap, which then takes the place of
- * the old one; concurrently, they go to diff.c.  Locks, rights, the
+ * each process writes its rows to a new heap, which then takes the place of the old
+ * one; concurrently, they go to diff.c.  Locks, rights, the
  * security-restricted operation and what readers see are those of the command.
  */
 #include "postgres.h"
@@ -19,6 +19,7 @@
 #include "commands/matview.h"
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -34,19 +35,21 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 #include "pg/compat.h"
 #include "pg/diff.h"
+#include "pg/heap_writer.h"
 #include "pg/insert.h"
+#include "pg/sink.h"
 
 PG_FUNCTION_INFO_V1(stedi_refresh_zone);
 
-typedef struct ZoneReceiver
+typedef struct DiffReceiver
 {
 	DestReceiver base;
-	StediInserter *inserter;	/* or */
 	StediDiff  *diff;
-} ZoneReceiver;
+} DiffReceiver;
 
 static Relation open_zone(Oid relid, bool concurrently);
 static void check_concurrently(Relation rel);
@@ -54,8 +57,10 @@ static bool identifies_rows(Relation index);
 static Query *zone_query(Relation rel);
 static void set_for_refresh(void);
 static uint64 replace_rows(Relation rel, Query *query);
+static uint64 fill_heap(Relation rel, Query *query);
+static uint64 insert_rest(Relation rel, Tuplestorestate *rest);
 static uint64 merge_rows(Relation rel, Query *query);
-static uint64 run_zone_query(Query *query, ZoneReceiver *receiver);
+static uint64 run_query(Query *query, dsm_segment *writer, DestReceiver *receiver);
 static void start_rows(DestReceiver *self, int operation, TupleDesc desc);
 static bool receive_row(TupleTableSlot *slot, DestReceiver *self);
 static void end_rows(DestReceiver *self);
@@ -188,7 +193,7 @@ set_for_refresh(void)
 {
 	const char *const settings[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
-		/* The leader has nothing else to do than to insert what workers hand it. */
+		/* Workers send few rows, or the leader has nothing else to do than to take them. */
 		{"parallel_tuple_cost", "0"},
 		{"work_mem", psprintf("%dkB", Max(work_mem, maintenance_work_mem))},
 		{"jit", "off"},
@@ -204,7 +209,6 @@ replace_rows(Relation rel, Query *query)
 {
 	Oid			relid = RelationGetRelid(rel);
 	char		persistence = rel->rd_rel->relpersistence;
-	ZoneReceiver receiver = {0};
 	Relation	new_rel;
 	Oid			new_relid;
 	uint64		rows;
@@ -216,10 +220,7 @@ replace_rows(Relation rel, Query *query)
 	LockRelationOid(new_relid, AccessExclusiveLock);
 
 	new_rel = table_open(new_relid, NoLock);
-	receiver.inserter = stedi_inserter_create_bulk(new_rel, TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN);
-	stedi_inserter_begin(receiver.inserter);
-	rows = run_zone_query(query, &receiver);
-	stedi_inserter_end(receiver.inserter);
+	rows = fill_heap(new_rel, query);
 	table_close(new_rel, NoLock);
 
 	finish_heap_swap(relid, new_relid, false, false, true, true, RecentXmin, ReadNextMultiXactId(),
@@ -230,35 +231,76 @@ replace_rows(Relation rel, Query *query)
 }
 
 static uint64
-merge_rows(Relation rel, Query *query)
+fill_heap(Relation rel, Query *query)
 {
-	ZoneReceiver receiver = {0};
+	dsm_segment *writer = stedi_heap_writer_create(rel);
+	Tuplestorestate *rest = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *receiver = CreateTuplestoreDestReceiver();
 	uint64		rows;
 
+	SetTuplestoreDestReceiverParams(receiver, rest, CurrentMemoryContext, false, NULL, NULL);
+	run_query(query, writer, receiver);
+	receiver->rDestroy(receiver);
+	rows = stedi_heap_writer_finish(writer, rel);
+	dsm_detach(writer);
+
+	rows += insert_rest(rel, rest);
+	tuplestore_end(rest);
+	return rows;
+}
+
+/* The rows that want TOAST. */
+static uint64
+insert_rest(Relation rel, Tuplestorestate *rest)
+{
+	StediInserter *inserter = stedi_inserter_create_bulk(rel, TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+
+	stedi_inserter_begin(inserter);
+	while (tuplestore_gettupleslot(rest, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		stedi_inserter_add(inserter, slot->tts_values, slot->tts_isnull, NULL);
+	}
+	stedi_inserter_end(inserter);
+	ExecDropSingleTupleTableSlot(slot);
+	return tuplestore_tuple_count(rest);
+}
+
+static uint64
+merge_rows(Relation rel, Query *query)
+{
+	DiffReceiver receiver = {0};
+	uint64		rows;
+
+	receiver.base.receiveSlot = receive_row;
+	receiver.base.rStartup = start_rows;
+	receiver.base.rShutdown = end_rows;
+	receiver.base.rDestroy = end_rows;
+	receiver.base.mydest = DestTransientRel;
 	(void) GetCurrentTransactionId();	/* while there are no workers */
 	receiver.diff = stedi_diff_begin(rel);
-	rows = run_zone_query(query, &receiver);
+	rows = run_query(query, NULL, &receiver.base);
 	stedi_diff_end(receiver.diff);
 	return rows;
 }
 
+/* The number of rows that came to the receiver.  writer: which takes them before. */
 static uint64
-run_zone_query(Query *query, ZoneReceiver *receiver)
+run_query(Query *query, dsm_segment *writer, DestReceiver *receiver)
 {
 	PlannedStmt *plan = pg_plan_query(query, "REFRESH MATERIALIZED VIEW", CURSOR_OPT_PARALLEL_OK, NULL);
 	QueryDesc  *desc;
 	uint64		rows;
 
-	receiver->base.receiveSlot = receive_row;
-	receiver->base.rStartup = start_rows;
-	receiver->base.rShutdown = end_rows;
-	receiver->base.rDestroy = end_rows;
-	receiver->base.mydest = DestTransientRel;
+	if (writer != NULL)
+		stedi_sink_put(plan, STEDI_SINK_HEAP, writer);
 
 	/* Not the snapshot of the caller, which may have waited for forget(). */
 	PushActiveSnapshot(GetLatestSnapshot());
 	desc = CreateQueryDesc(plan, "REFRESH MATERIALIZED VIEW", GetActiveSnapshot(), InvalidSnapshot,
-						   &receiver->base, NULL, NULL, 0);
+						   receiver, NULL, NULL, 0);
 	ExecutorStart(desc, 0);
 	StediExecutorRun(desc);
 	rows = desc->estate->es_processed;
@@ -277,13 +319,8 @@ start_rows(DestReceiver *self, int operation, TupleDesc desc)
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
-	ZoneReceiver *receiver = (ZoneReceiver *) self;
-
 	slot_getallattrs(slot);
-	if (receiver->diff != NULL)
-		stedi_diff_add(receiver->diff, slot);
-	else
-		stedi_inserter_add(receiver->inserter, slot->tts_values, slot->tts_isnull, NULL);
+	stedi_diff_add(((DiffReceiver *) self)->diff, slot);
 	return true;
 }
 

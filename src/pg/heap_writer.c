@@ -1,0 +1,297 @@
+/*
+ * heap_writer.c
+ *		Filling a new heap page by page, by several processes at a time.
+ *
+ * Each process collects pages, and when it has some asks for the next blocks of the
+ * file.  What a buffer would cost is spared: a page is written once, not first as
+ * zeros and later as evicted, and nobody waits for the extension lock.
+ */
+#include "postgres.h"
+
+#include "access/heaptoast.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/visibilitymapdefs.h"
+#include "access/xact.h"
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/bufpage.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/smgr.h"
+#include "utils/rel.h"
+
+#include "pg/compat.h"
+#include "pg/heap_writer.h"
+#include "pg/tuple.h"
+
+#define CHUNK_PAGES 64			/* written at a time */
+#define IO_ALIGNMENT 4096		/* of pages in memory, for direct I/O */
+
+/* How many heap blocks a page of the visibility map tells of, see visibilitymap.c */
+#define MAP_BYTES (BLCKSZ - MAXALIGN(SizeOfPageHeaderData))
+#define BLOCKS_PER_MAP_BYTE (BITS_PER_BYTE / BITS_PER_HEAPBLOCK)
+#define BLOCKS_PER_MAP_PAGE ((BlockNumber) MAP_BYTES * BLOCKS_PER_MAP_BYTE)
+
+typedef struct SharedWriter
+{
+	Oid			relid;
+	TransactionId xid;
+	CommandId	cid;
+
+	/* Held in shared mode while blocks are asked for and written; alone by whoever
+	 * writes the first block of a file segment, since that wants the one before
+	 * full. */
+	LWLock		lock;
+	pg_atomic_uint32 n_blocks;
+	pg_atomic_uint64 n_rows;
+} SharedWriter;
+
+/* Of one process */
+typedef struct HeapWriter
+{
+	SharedWriter *shared;
+	Relation	rel;
+	StediLayout *layout;
+	Size		reserved;		/* space left free on a page, see fillfactor */
+	char	   *tuple;			/* of TOAST_TUPLE_THRESHOLD bytes */
+	char	   *pages;			/* of CHUNK_PAGES */
+	int			n_pages;		/* in use, the last one is being filled */
+	uint64		n_rows;
+} HeapWriter;
+
+static void *begin_heap(void *shared);
+static bool take_row(void *state, TupleTableSlot *slot);
+static void end_heap(void *state);
+static Page page_with_room(HeapWriter *writer, Size length);
+static void write_chunk(HeapWriter *writer);
+static BlockNumber claim_blocks(SharedWriter *shared, uint32 n);
+static bool begins_segment(BlockNumber first, uint32 n);
+static void append_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n);
+static void log_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n);
+static void extend(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n);
+static char *alloc_pages(int n);
+
+const StediSink stedi_heap_sink = {begin_heap, take_row, end_heap};
+
+dsm_segment *
+stedi_heap_writer_create(Relation rel)
+{
+	dsm_segment *segment = dsm_create(sizeof(SharedWriter), 0);
+	SharedWriter *shared = dsm_segment_address(segment);
+
+	shared->relid = RelationGetRelid(rel);
+	shared->xid = GetCurrentTransactionId();
+	shared->cid = GetCurrentCommandId(true);
+	/* a tranche of its own would be lost with each call */
+	LWLockInitialize(&shared->lock, LWTRANCHE_PARALLEL_APPEND);
+	pg_atomic_init_u32(&shared->n_blocks, 0);
+	pg_atomic_init_u64(&shared->n_rows, 0);
+	return segment;
+}
+
+static void *
+begin_heap(void *shared)
+{
+	HeapWriter *writer = palloc0(sizeof(HeapWriter));
+
+	writer->shared = shared;
+	/* Workers hold the locks of their leader as well. */
+	writer->rel = table_open(writer->shared->relid, AccessShareLock);
+	writer->layout = stedi_layout_create(RelationGetDescr(writer->rel));
+	writer->reserved = RelationGetTargetPageFreeSpace(writer->rel, HEAP_DEFAULT_FILLFACTOR);
+	writer->tuple = palloc(TOAST_TUPLE_THRESHOLD);
+	writer->pages = alloc_pages(CHUNK_PAGES);
+	return writer;
+}
+
+static bool
+take_row(void *state, TupleTableSlot *slot)
+{
+	HeapWriter *writer = state;
+	Size		length = stedi_form_tuple_at(writer->layout, slot->tts_values, slot->tts_isnull,
+											 writer->tuple, TOAST_TUPLE_THRESHOLD);
+	HeapTupleHeader header = (HeapTupleHeader) writer->tuple;
+	Page		page;
+
+	if (length == 0)
+		return false;
+	page = page_with_room(writer, MAXALIGN(length));
+	header->t_infomask |= HEAP_XMAX_INVALID | HEAP_XMIN_FROZEN;
+	HeapTupleHeaderSetXmin(header, writer->shared->xid);
+	HeapTupleHeaderSetCmin(header, writer->shared->cid);
+	if (PageAddItem(page, (Item) header, length, InvalidOffsetNumber, false, true) == InvalidOffsetNumber)
+		elog(ERROR, "could not add a row to a new page");
+	writer->n_rows++;
+	return true;
+}
+
+static Page
+page_with_room(HeapWriter *writer, Size length)
+{
+	Page		page;
+
+	if (writer->n_pages > 0)
+	{
+		page = writer->pages + (Size) (writer->n_pages - 1) * BLCKSZ;
+		if (PageGetHeapFreeSpace(page) >= length + writer->reserved)
+			return page;
+	}
+	if (writer->n_pages == CHUNK_PAGES)
+		write_chunk(writer);
+	page = writer->pages + (Size) writer->n_pages++ * BLCKSZ;
+	PageInit(page, BLCKSZ, 0);
+	PageSetAllVisible(page);
+	return page;
+}
+
+static void
+end_heap(void *state)
+{
+	HeapWriter *writer = state;
+
+	write_chunk(writer);
+	pg_atomic_fetch_add_u64(&writer->shared->n_rows, writer->n_rows);
+	table_close(writer->rel, AccessShareLock);
+}
+
+static void
+write_chunk(HeapWriter *writer)
+{
+	SharedWriter *shared = writer->shared;
+	BlockNumber first;
+
+	if (writer->n_pages == 0)
+		return;
+	first = claim_blocks(shared, writer->n_pages);
+	for (int i = 0; i < writer->n_pages; i++)
+	{
+		Page		page = writer->pages + (Size) i * BLCKSZ;
+		OffsetNumber last = PageGetMaxOffsetNumber(page);
+
+		for (OffsetNumber at = FirstOffsetNumber; at <= last; at++)
+		{
+			HeapTupleHeader header = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, at));
+
+			ItemPointerSet(&header->t_ctid, first + i, at);
+		}
+	}
+	append_pages(writer->rel, MAIN_FORKNUM, first, writer->pages, writer->n_pages);
+	LWLockRelease(&shared->lock);
+	writer->n_pages = 0;
+}
+
+/* The lock is held then. */
+static BlockNumber
+claim_blocks(SharedWriter *shared, uint32 n)
+{
+	uint32		first;
+
+	LWLockAcquire(&shared->lock, LW_SHARED);
+	first = pg_atomic_read_u32(&shared->n_blocks);
+	while (!begins_segment(first, n))
+	{
+		if (pg_atomic_compare_exchange_u32(&shared->n_blocks, &first, first + n))
+			return first;
+	}
+	LWLockRelease(&shared->lock);
+
+	/* Whoever else has blocks has written them before this returns. */
+	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
+	first = pg_atomic_read_u32(&shared->n_blocks);
+	if (first > MaxBlockNumber - n)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many rows for one relation")));
+	pg_atomic_write_u32(&shared->n_blocks, first + n);
+	return first;
+}
+
+static bool
+begins_segment(BlockNumber first, uint32 n)
+{
+	return first % RELSEG_SIZE == 0 || first / RELSEG_SIZE != (first + n - 1) / RELSEG_SIZE;
+}
+
+/*
+ * A checkpoint that begins meanwhile must not take the log for written and miss
+ * the pages: it waits until they are with the kernel, and their file on the list
+ * of what is to be flushed.
+ */
+static void
+append_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
+{
+	MyProc->delayChkptFlags |= DELAY_CHKPT_START;
+	PG_TRY();
+	{
+		if (RelationNeedsWAL(rel))
+			log_pages(rel, fork, first, pages, n);
+		extend(rel, fork, first, pages, n);
+	}
+	PG_FINALLY();
+	{
+		MyProc->delayChkptFlags &= ~DELAY_CHKPT_START;
+	}
+	PG_END_TRY();
+}
+
+static void
+log_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
+{
+	BlockNumber blocks[CHUNK_PAGES];
+	Page		images[CHUNK_PAGES];
+
+	for (int i = 0; i < n; i++)
+	{
+		blocks[i] = first + i;
+		images[i] = pages + (Size) i * BLCKSZ;
+	}
+	StediLogNewPages(RelationGetSmgr(rel), fork, n, blocks, images);
+}
+
+static void
+extend(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Page		page = pages + (Size) i * BLCKSZ;
+		BlockNumber block = first + i;
+		/* Once for all of a file.  What is not logged is flushed at commit. */
+		bool		flush_later = RelationNeedsWAL(rel) &&
+			(i == n - 1 || (block + 1) % RELSEG_SIZE == 0);
+
+		PageSetChecksumInplace(page, block);
+		smgrextend(RelationGetSmgr(rel), fork, block, page, !flush_later);
+	}
+}
+
+uint64
+stedi_heap_writer_finish(dsm_segment *writer, Relation rel)
+{
+	SharedWriter *shared = dsm_segment_address(writer);
+	BlockNumber n_blocks = pg_atomic_read_u32(&shared->n_blocks);
+	char	   *page = alloc_pages(1);
+
+	if (n_blocks > 0)
+		smgrcreate(RelationGetSmgr(rel), VISIBILITYMAP_FORKNUM, false);
+	for (BlockNumber block = 0; block < n_blocks; block += BLOCKS_PER_MAP_PAGE)
+	{
+		BlockNumber n = Min(n_blocks - block, BLOCKS_PER_MAP_PAGE);
+		uint8	   *map = (uint8 *) PageGetContents(page);
+
+		/* visible to all, and frozen */
+		PageInit(page, BLCKSZ, 0);
+		memset(map, 0xFF, n / BLOCKS_PER_MAP_BYTE);
+		if (n % BLOCKS_PER_MAP_BYTE != 0)
+			map[n / BLOCKS_PER_MAP_BYTE] = (1 << (n % BLOCKS_PER_MAP_BYTE * BITS_PER_HEAPBLOCK)) - 1;
+		append_pages(rel, VISIBILITYMAP_FORKNUM, block / BLOCKS_PER_MAP_PAGE, page, 1);
+	}
+	return pg_atomic_read_u64(&shared->n_rows);
+}
+
+static char *
+alloc_pages(int n)
+{
+	return (char *) TYPEALIGN(IO_ALIGNMENT, palloc((Size) n * BLCKSZ + IO_ALIGNMENT));
+}
