@@ -5,14 +5,18 @@
 #ifndef STEDI_PG_COMPAT_H
 #define STEDI_PG_COMPAT_H
 
+#include "access/multixact.h"
 #include "access/xloginsert.h"
+#include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
+#include "commands/vacuum.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
 #include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
@@ -95,6 +99,43 @@ StediLogNewPages(SMgrRelation smgr, ForkNumber fork, int n, BlockNumber *blocks,
 	log_newpages(&smgr->smgr_rlocator.locator, fork, n, blocks, pages, true);
 #else
 	log_newpages(&smgr->smgr_rnode.node, fork, n, blocks, pages, true);
+#endif
+}
+
+/* 16: relation files have numbers */
+static inline void
+StediSetNewStorage(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	RelationSetNewRelfilenumber(rel, rel->rd_rel->relpersistence);
+#else
+	RelationSetNewRelfilenode(rel, rel->rd_rel->relpersistence);
+#endif
+}
+
+/* 17: event triggers are told of the statement */
+static inline void
+StediReindexIndex(Oid indexid)
+{
+	ReindexParams params = {0};
+
+#if PG_VERSION_NUM >= 170000
+	reindex_index(NULL, indexid, false, RELPERSISTENCE_PERMANENT, &params);
+#else
+	reindex_index(indexid, false, RELPERSISTENCE_PERMANENT, &params);
+#endif
+}
+
+/* 18: counts frozen pages, too; ours are frozen if they are visible to all */
+static inline void
+StediUpdateRelStats(Relation rel, BlockNumber pages, double rows, BlockNumber all_visible, bool has_index)
+{
+#if PG_VERSION_NUM >= 180000
+	vac_update_relstats(rel, pages, rows, all_visible, all_visible, has_index, InvalidTransactionId,
+						InvalidMultiXactId, NULL, NULL, true);
+#else
+	vac_update_relstats(rel, pages, rows, all_visible, has_index, InvalidTransactionId,
+						InvalidMultiXactId, NULL, NULL, true);
 #endif
 }
 

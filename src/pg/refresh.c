@@ -1,49 +1,69 @@
 /*
  * refresh.c
- *		stedi.refresh_zone(): what REFRESH MATERIALIZED VIEW does, in less time.
+ *		stedi.refresh_zone() and stedi.refresh_zones(): what REFRESH MATERIALIZED VIEW
+ *		does, in less time.
  *
  * The query is planned to run in parallel, with the memory of maintenance.  Plain,
- * each process writes its rows to a new heap, which then takes the place of the old
- * one; concurrently, they go to diff.c.  Locks, rights, the
+ * each process writes its rows to a new file, as after TRUNCATE, and the indexes are
+ * built anew; concurrently, rows go to diff.c.  Locks, rights, the
  * security-restricted operation and what readers see are those of the command.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
-#include "access/multixact.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
-#include "commands/cluster.h"
+#include "catalog/pg_type.h"
 #include "commands/matview.h"
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
+#include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "pg/compat.h"
 #include "pg/diff.h"
 #include "pg/heap_writer.h"
-#include "pg/insert.h"
+#include "pg/index_builder.h"
 #include "pg/sink.h"
 
 PG_FUNCTION_INFO_V1(stedi_refresh_zone);
+PG_FUNCTION_INFO_V1(stedi_refresh_zones);
+
+/* Whose rights and settings hold */
+typedef struct Identity
+{
+	Oid			userid;
+	int			sec_context;
+	int			nest_level;		/* of settings */
+} Identity;
+
+typedef struct ZoneResult
+{
+	StediIndexedTable indexed;
+	uint64		rows;
+} ZoneResult;
 
 typedef struct DiffReceiver
 {
@@ -51,12 +71,19 @@ typedef struct DiffReceiver
 	StediDiff  *diff;
 } DiffReceiver;
 
+static void refresh_zones(ZoneResult *results, int n_zones, bool concurrently);
+static void analyze(Oid relid);
+static uint64 refresh_rows(Oid relid, bool concurrently, Oid *owner);
+static void build_indexes(StediIndexedTable *zones, int n_zones, Oid owner);
+static Identity become_owner(Oid owner);
+static void become_self(Identity self);
 static Relation open_zone(Oid relid, bool concurrently);
 static void check_concurrently(Relation rel);
 static bool identifies_rows(Relation index);
 static Query *zone_query(Relation rel);
 static void set_for_refresh(void);
 static uint64 replace_rows(Relation rel, Query *query);
+static void empty_toast(Oid relid);
 static uint64 fill_heap(Relation rel, Query *query);
 static uint64 insert_rest(Relation rel, Tuplestorestate *rest);
 static uint64 merge_rows(Relation rel, Query *query);
@@ -69,34 +96,172 @@ PGDLLEXPORT Datum
 stedi_refresh_zone(PG_FUNCTION_ARGS)
 {
 	bool		concurrently = PG_GETARG_BOOL(1);
-	Relation	rel;
-	Query	   *query;
-	Oid			userid;
-	int			sec_context;
-	int			nest_level;
+	StediIndexedTable zone = {0};
+	Oid			owner;
 	uint64		rows;
 
 	PreventCommandIfReadOnly("stedi.refresh_zone()");
-	rel = open_zone(PG_GETARG_OID(0), concurrently);
+	zone.relid = PG_GETARG_OID(0);
+	rows = refresh_rows(zone.relid, concurrently, &owner);
+	if (!concurrently)
+		build_indexes(&zone, 1, owner);
+	PG_RETURN_INT64((int64) rows);
+}
 
-	/* Functions of the query and of indexes are run as the view's owner, and must
-	 * not change what the caller does later.  So it is from here on: a look at the
-	 * predicate of an index runs functions, and the rewriter asks who the user is
-	 * whose row security holds. */
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, sec_context | SECURITY_RESTRICTED_OPERATION);
-	nest_level = NewGUCNestLevel();
-	set_for_refresh();
+/* One after the other, each with statistics for the queries of the next.  Their
+ * indexes serve nobody until the end of the transaction, and are built last. */
+PGDLLEXPORT Datum
+stedi_refresh_zones(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
+	bool		concurrently = PG_GETARG_BOOL(1);
+	ZoneResult *results;
+	Datum	   *zones;
+	bool	   *nulls;
+	int			n_zones;
+
+	PreventCommandIfReadOnly("stedi.refresh_zones()");
+	deconstruct_array(array, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &zones, &nulls, &n_zones);
+	results = palloc0(sizeof(ZoneResult) * Max(n_zones, 1));
+	for (int i = 0; i < n_zones; i++)
+		results[i].indexed.relid = nulls[i] ? InvalidOid : DatumGetObjectId(zones[i]);
+
+	InitMaterializedSRF(fcinfo, 0);
+	PG_TRY();
+	{
+		refresh_zones(results, n_zones, concurrently);
+	}
+	PG_FINALLY();
+	{
+		stedi_show_indexes();
+	}
+	PG_END_TRY();
+
+	for (int i = 0; i < n_zones; i++)
+	{
+		Interval   *elapsed = palloc0(sizeof(Interval));
+		Datum		values[3];
+		bool		no_nulls[3] = {false};
+
+		elapsed->time = (TimeOffset) (results[i].indexed.milliseconds * 1000);
+		values[0] = ObjectIdGetDatum(results[i].indexed.relid);
+		values[1] = Int64GetDatum((int64) results[i].rows);
+		values[2] = IntervalPGetDatum(elapsed);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, no_nulls);
+	}
+	return (Datum) 0;
+}
+
+static void
+refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
+{
+	StediIndexedTable *last = palloc0(sizeof(StediIndexedTable) * Max(n_zones, 1));
+	int			n_last = 0;
+	Oid			owner_of_last = InvalidOid;
+	List	   *hidden = NIL;
+
+	for (int i = 0; i < n_zones; i++)
+	{
+		StediIndexedTable *zone = &results[i].indexed;
+		instr_time	begun;
+		instr_time	elapsed;
+		Oid			owner;
+
+		INSTR_TIME_SET_CURRENT(begun);
+		results[i].rows = refresh_rows(zone->relid, concurrently, &owner);
+		if (!concurrently && n_last > 0 && owner != owner_of_last)
+			build_indexes(zone, 1, owner);
+		else if (!concurrently)
+		{
+			owner_of_last = owner;
+			last[n_last++].relid = zone->relid;
+			hidden = lappend_oid(hidden, zone->relid);
+			stedi_hide_indexes(hidden);
+		}
+		analyze(zone->relid);
+		INSTR_TIME_SET_CURRENT(elapsed);
+		INSTR_TIME_SUBTRACT(elapsed, begun);
+		zone->milliseconds = INSTR_TIME_GET_MILLISEC(elapsed);
+		/* Rows show when all zones are done; whoever waits sees this. */
+		ereport(NOTICE,
+				(errmsg("refresh %s: " UINT64_FORMAT " rows", get_rel_name(zone->relid), results[i].rows)));
+	}
+
+	build_indexes(last, n_last, owner_of_last);
+	for (int i = 0, at = 0; at < n_last; i++)
+	{
+		if (results[i].indexed.relid == last[at].relid)
+			results[i].indexed.milliseconds += last[at++].milliseconds;
+	}
+}
+
+static void
+analyze(Oid relid)
+{
+	char	   *command = psprintf("ANALYZE %s",
+								   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+															  get_rel_name(relid)));
+
+	SPI_connect();
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not analyze \"%s\"", get_rel_name(relid));
+	SPI_finish();
+}
+
+/* Without the indexes, which are still those of the old rows unless concurrently. */
+static uint64
+refresh_rows(Oid relid, bool concurrently, Oid *owner)
+{
+	Relation	rel = open_zone(relid, concurrently);
+	Identity	self = become_owner(rel->rd_rel->relowner);
+	Query	   *query;
+	uint64		rows;
 
 	if (concurrently)
 		check_concurrently(rel);
 	query = zone_query(rel);
 	rows = concurrently ? merge_rows(rel, query) : replace_rows(rel, query);
+	become_self(self);
 
+	*owner = rel->rd_rel->relowner;
 	table_close(rel, NoLock);
-	AtEOXact_GUC(false, nest_level);
-	SetUserIdAndSecContext(userid, sec_context);
-	PG_RETURN_INT64((int64) rows);
+	return rows;
+}
+
+static void
+build_indexes(StediIndexedTable *zones, int n_zones, Oid owner)
+{
+	Identity	self;
+
+	if (n_zones == 0)
+		return;
+	self = become_owner(owner);
+	stedi_build_indexes(zones, n_zones);
+	become_self(self);
+}
+
+/* Functions of the query and of indexes are run as the view's owner, and must not
+ * change what the caller does later.  So it is for all that is done to the view: a
+ * look at the predicate of an index runs functions, and the rewriter asks who the
+ * user is whose row security holds. */
+static Identity
+become_owner(Oid owner)
+{
+	Identity	self;
+
+	GetUserIdAndSecContext(&self.userid, &self.sec_context);
+	SetUserIdAndSecContext(owner, self.sec_context | SECURITY_RESTRICTED_OPERATION);
+	self.nest_level = NewGUCNestLevel();
+	set_for_refresh();
+	return self;
+}
+
+static void
+become_self(Identity self)
+{
+	AtEOXact_GUC(false, self.nest_level);
+	SetUserIdAndSecContext(self.userid, self.sec_context);
 }
 
 /* Locked until the end of the transaction. */
@@ -204,30 +369,35 @@ set_for_refresh(void)
 						  GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* As TRUNCATE, then filled. */
 static uint64
 replace_rows(Relation rel, Query *query)
 {
-	Oid			relid = RelationGetRelid(rel);
-	char		persistence = rel->rd_rel->relpersistence;
-	Relation	new_rel;
-	Oid			new_relid;
 	uint64		rows;
 
 	/* This assigns the transaction id, which cannot be done once workers run. */
 	SetMatViewPopulatedState(rel, true);
-	new_relid = make_new_heap(relid, rel->rd_rel->reltablespace, rel->rd_rel->relam, persistence,
-							  ExclusiveLock);
-	LockRelationOid(new_relid, AccessExclusiveLock);
-
-	new_rel = table_open(new_relid, NoLock);
-	rows = fill_heap(new_rel, query);
-	table_close(new_rel, NoLock);
-
-	finish_heap_swap(relid, new_relid, false, false, true, true, RecentXmin, ReadNextMultiXactId(),
-					 persistence);
+	StediSetNewStorage(rel);
+	if (OidIsValid(rel->rd_rel->reltoastrelid))
+		empty_toast(rel->rd_rel->reltoastrelid);
+	rows = fill_heap(rel, query);
 	pgstat_count_truncate(rel);
 	pgstat_count_heap_insert(rel, rows);
 	return rows;
+}
+
+static void
+empty_toast(Oid relid)
+{
+	Relation	toast = table_open(relid, AccessExclusiveLock);
+	List	   *indexes = RelationGetIndexList(toast);
+	ListCell   *cell;
+
+	StediSetNewStorage(toast);
+	foreach(cell, indexes)
+		StediReindexIndex(lfirst_oid(cell));
+	CommandCounterIncrement();
+	table_close(toast, NoLock);
 }
 
 static uint64
@@ -253,17 +423,17 @@ fill_heap(Relation rel, Query *query)
 static uint64
 insert_rest(Relation rel, Tuplestorestate *rest)
 {
-	StediInserter *inserter = stedi_inserter_create_bulk(rel, TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+	BulkInsertState bulk = GetBulkInsertState();
+	CommandId	cid = GetCurrentCommandId(true);
 
-	stedi_inserter_begin(inserter);
 	while (tuplestore_gettupleslot(rest, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		stedi_inserter_add(inserter, slot->tts_values, slot->tts_isnull, NULL);
+		table_tuple_insert(rel, slot, cid, TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN, bulk);
 	}
-	stedi_inserter_end(inserter);
+	FreeBulkInsertState(bulk);
+	table_finish_bulk_insert(rel, TABLE_INSERT_SKIP_FSM | TABLE_INSERT_FROZEN);
 	ExecDropSingleTupleTableSlot(slot);
 	return tuplestore_tuple_count(rest);
 }

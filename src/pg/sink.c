@@ -40,6 +40,7 @@ typedef struct SinkState
 
 static Plan *put_sinks(Plan *plan, StediSinkKind kind, dsm_segment *shared, int *node_id);
 static Plan *put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id);
+static List *columns_of(Plan *plan, int varno);
 static Node *create_state(CustomScan *node);
 static void begin_sink(CustomScanState *node, EState *estate, int eflags);
 static TupleTableSlot *run_sink(CustomScanState *node);
@@ -100,7 +101,6 @@ put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id)
 {
 	CustomScan *node = makeNode(CustomScan);
 	Plan	   *plan = &node->scan.plan;
-	ListCell   *cell;
 
 	plan->startup_cost = child->startup_cost;
 	plan->total_cost = child->total_cost;
@@ -110,19 +110,29 @@ put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id)
 	plan->plan_node_id = (*node_id)++;
 	plan->extParam = child->extParam;
 	plan->allParam = child->allParam;
-	foreach(cell, child->targetlist)
-	{
-		TargetEntry *column = lfirst_node(TargetEntry, cell);
-		Var		   *var = makeVarFromTargetEntry(INDEX_VAR, column);
-
-		plan->targetlist = lappend(plan->targetlist,
-								   makeTargetEntry((Expr *) var, column->resno, column->resname, column->resjunk));
-	}
-	node->custom_scan_tlist = (List *) copyObject(plan->targetlist);
-	node->custom_plans = list_make1(child);
+	plan->targetlist = columns_of(child, INDEX_VAR);
+	node->custom_scan_tlist = columns_of(child, OUTER_VAR);
+	outerPlan(plan) = child;
 	node->custom_private = list_make2(makeInteger(kind), makeInteger((int) dsm_segment_handle(shared)));
 	node->methods = &scan_methods;
 	return plan;
+}
+
+static List *
+columns_of(Plan *plan, int varno)
+{
+	List	   *columns = NIL;
+	ListCell   *cell;
+
+	foreach(cell, plan->targetlist)
+	{
+		TargetEntry *column = lfirst_node(TargetEntry, cell);
+		Var		   *var = makeVarFromTargetEntry(varno, column);
+
+		columns = lappend(columns, makeTargetEntry((Expr *) var, column->resno, column->resname,
+												   column->resjunk));
+	}
+	return columns;
 }
 
 static Node *
@@ -155,14 +165,13 @@ begin_sink(CustomScanState *node, EState *estate, int eflags)
 	}
 	self->sink = sinks[intVal(linitial(plan->custom_private))];
 	self->shared = dsm_segment_address(shared);
-	node->custom_ps = list_make1(ExecInitNode(linitial(plan->custom_plans), estate, eflags));
+	outerPlanState(node) = ExecInitNode(outerPlan(plan), estate, eflags);
 }
 
 static TupleTableSlot *
 run_sink(CustomScanState *node)
 {
 	SinkState  *self = (SinkState *) node;
-	PlanState  *child = linitial(node->custom_ps);
 
 	if (self->done)
 		return NULL;
@@ -178,7 +187,7 @@ run_sink(CustomScanState *node)
 		TupleTableSlot *slot;
 
 		CHECK_FOR_INTERRUPTS();
-		slot = ExecProcNode(child);
+		slot = ExecProcNode(outerPlanState(node));
 		if (TupIsNull(slot))
 			break;
 		slot_getallattrs(slot);
@@ -193,7 +202,7 @@ run_sink(CustomScanState *node)
 static void
 end_sink(CustomScanState *node)
 {
-	ExecEndNode(linitial(node->custom_ps));
+	ExecEndNode(outerPlanState(node));
 }
 
 /* Nothing stands above it that would ask for the rows again. */

@@ -38,6 +38,14 @@ LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'stedi_refresh_zone';
 COMMENT ON FUNCTION stedi.refresh_zone(regclass, boolean) IS
 	'rebuild a materialized view as REFRESH MATERIALIZED VIEW does, and tell how many rows it has; for its owner, from PostgreSQL 17 on also with MAINTAIN';
 
+-- The same for several, one after the other, with fresh statistics of each for the
+-- queries of the next.  elapsed is with statistics and indexes.
+CREATE FUNCTION stedi.refresh_zones(zones regclass[], concurrently boolean DEFAULT false)
+RETURNS TABLE (zone regclass, rows bigint, elapsed interval)
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'stedi_refresh_zones';
+COMMENT ON FUNCTION stedi.refresh_zones(regclass[], boolean) IS
+	'rebuild materialized views in the order given, as refresh_zone() does, their statistics and then their indexes; for their owner';
+
 -- SECURITY DEFINER because REFRESH and ANALYZE take ownership, which whoever
 -- runs the job should not need.  It takes no names and runs fixed statements.
 CREATE FUNCTION stedi.refresh(concurrently boolean DEFAULT false,
@@ -51,7 +59,6 @@ DECLARE
 	landing regclass;
 	z record;
 	result stedi.refresh_result;
-	started timestamptz;
 BEGIN
 	-- Without fresh statistics the joins are planned for empty tables.
 	-- In the order in which ingest() and forget() lock them.
@@ -65,19 +72,21 @@ BEGIN
 		PERFORM stedi.check_expectations();
 	END IF;
 
-	FOR z IN SELECT o.name, c.relname FROM stedi.zone AS o JOIN pg_class AS c ON c.oid = o.name ORDER BY o.position
+	FOR z IN
+		SELECT r.zone, c.relname, r.rows, r.elapsed
+		FROM stedi.refresh_zones(ARRAY(SELECT name FROM stedi.zone ORDER BY position),
+								 refresh.concurrently IS TRUE) AS r
+		JOIN pg_class AS c ON c.oid = r.zone
+		JOIN stedi.zone AS o ON o.name = r.zone
+		ORDER BY o.position
 	LOOP
-		started := clock_timestamp();
-		result.rows := stedi.refresh_zone(z.name, refresh.concurrently IS TRUE);
-		EXECUTE format('ANALYZE %s', z.name);
-		result.zone := z.relname;
-		result.elapsed := clock_timestamp() - started;
 		UPDATE stedi.zone
-		SET rows = result.rows, refreshed_at = clock_timestamp(), elapsed = result.elapsed,
+		SET rows = z.rows, refreshed_at = clock_timestamp(), elapsed = z.elapsed,
 			rules = stedi.policy('rules')
-		WHERE name = z.name;
-		-- Rows show when all zones are done; whoever waits sees this.
-		RAISE NOTICE 'refresh %: % rows', result.zone, result.rows;
+		WHERE name = z.zone;
+		result.zone := z.relname;
+		result.rows := z.rows;
+		result.elapsed := z.elapsed;
 		RETURN NEXT result;
 	END LOOP;
 END

@@ -50,6 +50,7 @@ LOAD 'auto_explain';
 SET auto_explain.log_min_duration = 0;
 SET auto_explain.log_nested_statements = on;
 SET auto_explain.log_analyze = on;
+SET auto_explain.log_verbose = on;
 SET auto_explain.log_timing = off;
 SET auto_explain.log_format = json;
 SET log_min_messages = log;

@@ -1,0 +1,32 @@
+/*
+ * index_builder.h
+ *		Building the indexes of tables that have been filled anew, several at a time.
+ */
+#ifndef STEDI_PG_INDEX_BUILDER_H
+#define STEDI_PG_INDEX_BUILDER_H
+
+#include "nodes/pg_list.h"
+
+/* What the indexes of a table took. */
+typedef struct StediIndexedTable
+{
+	Oid			relid;
+	double		milliseconds;	/* summed up over them, added to what is there */
+} StediIndexedTable;
+
+/*
+ * Do what REINDEX TABLE does, for tables that the transaction has locked so that
+ * nobody else uses them, as the current user.  Up to
+ * max_parallel_maintenance_workers workers help; each process uses
+ * maintenance_work_mem.  23505 if a unique index does not hold.
+ */
+extern void stedi_build_indexes(StediIndexedTable *tables, int n_tables);
+
+/*
+ * Between these the planner knows no index of the tables of a list of OIDs.  end
+ * must be called after an error, too.
+ */
+extern void stedi_hide_indexes(List *relids);
+extern void stedi_show_indexes(void);
+
+#endif							/* STEDI_PG_INDEX_BUILDER_H */
