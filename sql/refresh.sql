@@ -188,6 +188,78 @@ CREATE UNIQUE INDEX computed_key ON computed (id);
 SELECT stedi.refresh_zone('computed', true);
 SELECT ctid FROM computed;
 
+-- Rows of every shape: no columns, a column that only sorts, one that is in no row.
+CREATE MATERIALIZED VIEW blank AS SELECT FROM generate_series(1, 10) WITH NO DATA;
+CREATE MATERIALIZED VIEW sorted AS SELECT id FROM input WHERE id < 50 ORDER BY -x, id DESC WITH NO DATA;
+CREATE MATERIALIZED VIEW void AS SELECT * FROM input WHERE false WITH NO DATA;
+CREATE UNIQUE INDEX void_key ON void (id);
+SELECT stedi.refresh_zone('blank'), stedi.refresh_zone('sorted'), stedi.refresh_zone('void');
+SELECT count(*) FROM blank;
+SELECT count(*), min(ctid), max(ctid) FROM sorted;
+SELECT string_agg(id::text, ' ') FROM (SELECT id FROM sorted LIMIT 5) AS s;
+SELECT count(*) FROM void;
+-- by several processes, with rows that want TOAST among them
+SET min_parallel_table_scan_size = 0;
+SET parallel_setup_cost = 0;
+CREATE MATERIALIZED VIEW twice AS TABLE input UNION ALL TABLE input WITH NO DATA;
+INSERT INTO input SELECT -i, 'long', 0, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 100) AS j)
+FROM generate_series(1001, 1500) AS i;
+SELECT stedi.refresh_zone('twice') - 2 * (SELECT count(*) FROM input) AS more;
+SELECT count(*) FROM ((TABLE twice EXCEPT ALL (TABLE input UNION ALL TABLE input)) UNION ALL ((TABLE input UNION ALL TABLE input) EXCEPT ALL TABLE twice)) AS d;
+-- readable from the visibility map alone
+CREATE INDEX twice_idx ON twice (id);
+SELECT stedi.refresh_zone('twice') > 0 AS filled;
+SELECT relpages = pg_relation_size('twice') / 8192 AS pages, relallvisible::float8 / relpages > 0.9 AS visible,
+	   reltuples = 2 * (SELECT count(*) FROM input) AS tuples FROM pg_class WHERE oid = 'twice'::regclass;
+RESET min_parallel_table_scan_size;
+RESET parallel_setup_cost;
+
+-- Several indexes at a time, and several views: the second reads the first, whose
+-- indexes are then of its old rows.
+CREATE TABLE source AS SELECT i AS id, i % 7 AS part FROM generate_series(1, 20000) AS i;
+CREATE MATERIALIZED VIEW first AS TABLE source;
+CREATE UNIQUE INDEX first_id_key ON first (id);
+CREATE INDEX first_part_idx ON first (part);
+CREATE INDEX first_part_hash ON first USING hash (part);
+CREATE INDEX first_both_idx ON first (part, id DESC);
+CREATE MATERIALIZED VIEW second AS SELECT * FROM first WHERE id = 15000;
+CREATE UNIQUE INDEX second_id_key ON second (id);
+ANALYZE first;
+SELECT relname, relpages > 0 AS pages, reltuples FROM pg_class WHERE relname LIKE 'first%idx' ORDER BY 1;
+DELETE FROM source WHERE id <= 10000;
+INSERT INTO source SELECT i, 8 FROM generate_series(20001, 50000) AS i;
+SET client_min_messages = notice;
+SELECT zone, rows, elapsed > '0' AS timed FROM stedi.refresh_zones(ARRAY['first', 'second']::regclass[]);
+SET client_min_messages = warning;
+TABLE second;
+SET enable_seqscan = off;
+SELECT count(*), min(part) FROM first WHERE id > 10005;
+SELECT count(*) FROM first WHERE part = 8;
+SELECT id FROM first WHERE part = 6 ORDER BY id DESC LIMIT 2;
+EXPLAIN (COSTS OFF) SELECT id FROM first WHERE id = 1;
+RESET enable_seqscan;
+SELECT relname, relpages = pg_relation_size(oid) / 8192 AS pages, reltuples, indisvalid
+FROM pg_class JOIN pg_index ON indexrelid = oid WHERE indrelid = 'first'::regclass ORDER BY 1;
+-- together with a view of somebody else
+ALTER MATERIALIZED VIEW second OWNER TO regress_other;
+GRANT USAGE ON SCHEMA regress_zone TO regress_other;
+GRANT SELECT ON first TO regress_other;
+DELETE FROM source WHERE id = 15000;
+SELECT zone, rows FROM stedi.refresh_zones(ARRAY['first', 'second']::regclass[]);
+-- what fails at the end leaves everything as it was
+INSERT INTO source VALUES (15000, 9), (16000, 9);
+SELECT * FROM regress.error('SELECT stedi.refresh_zones(ARRAY[''first'', ''second'']::regclass[])');
+SET enable_seqscan = off;
+EXPLAIN (COSTS OFF) SELECT part FROM first WHERE id = 16000;
+SELECT part FROM first WHERE id = 16000;
+RESET enable_seqscan;
+SELECT count(*) FROM second;
+DELETE FROM source WHERE part = 9;
+SELECT zone, rows FROM stedi.refresh_zones(ARRAY['first', 'second']::regclass[], true);
+SELECT * FROM stedi.refresh_zones('{}');
+SELECT * FROM regress.error('SELECT stedi.refresh_zones(ARRAY[NULL]::regclass[])');
+SELECT * FROM regress.error('SELECT stedi.refresh_zones(''{regress_zone.source}'')');
+
 -- It writes.
 BEGIN READ ONLY;
 SELECT * FROM regress.error('SELECT stedi.refresh_zone(''computed'')');

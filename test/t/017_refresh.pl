@@ -69,11 +69,13 @@ is_deeply(\@told, [ map { s/\|/: /r } split /\n/, $rows ], 'each zone is told wh
 
 my @plans = plans(substr(slurp_file($node->logfile), $log));
 is(scalar(grep { $_->{'Query Text'} =~ /^REFRESH/ } @plans), scalar @zones, 'the plans of all zones are seen');
-my (@spilled, @looped, $parallel);
+my (@spilled, @looped, @sent, $parallel, $sinks);
 walk($_->{Plan}, $_->{'Query Text'}) for @plans;
 is_deeply(\@spilled, [], 'nothing is sorted or hashed on disk');
 is_deeply(\@looped, [], 'no reading is looked for once per something else');
 cmp_ok($parallel, '>=', 3, 'readings are read in parallel');
+is_deeply(\@sent, [], 'no row goes from one process to another to be written');
+cmp_ok($sinks, '>=', scalar @zones, 'each zone is written where its rows are made');
 
 sub plans
 {
@@ -92,6 +94,11 @@ sub walk
 	{
 		push @looped, "$name: $plan->{'Actual Loops'} times" if $plan->{'Actual Loops'} > 4;
 		$parallel++ if $plan->{'Parallel Aware'};
+	}
+	if (($plan->{'Custom Plan Provider'} // '') eq 'stedi sink')
+	{
+		$sinks++;
+		push @sent, "$name: $plan->{'Actual Rows'} rows" if $plan->{'Actual Rows'} > 0;
 	}
 	walk($_, $query) for @{ $plan->{Plans} // [] };
 	return;
