@@ -34,7 +34,7 @@ PG_FUNCTION_INFO_V1(stedi_json_strings);
 
 struct StediErasures
 {
-	bytea	   *key;
+	StediKey   *key;
 	HTAB	   *hashes;			/* of every kind: they do not collide */
 	int			attribute;		/* that says whose row it is; -1: none */
 	const char *kind;
