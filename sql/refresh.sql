@@ -286,7 +286,7 @@ SELECT * FROM stedi.device_match ORDER BY 1, 2;
 SELECT * FROM stedi.device_evidence ORDER BY 1;
 ROLLBACK;
 -- with the rights of whoever asks
-GRANT EXECUTE ON FUNCTION stedi.policy, stedi.any_erased_rival, stedi.erased_rival, stedi.match_devices TO regress_other;
+GRANT EXECUTE ON FUNCTION stedi.policy, stedi.erased_rival, stedi.match_devices TO regress_other;
 GRANT SELECT ON stedi.policy, stedi.device_evidence, stedi.device_match, stedi.customer_landing, stedi.step_trainer_landing TO regress_other;
 SET ROLE regress_other;
 SELECT * FROM regress.error('SELECT * FROM stedi.device_evidence');
