@@ -291,10 +291,14 @@ SELECT s.serial_number, a.email, count(DISTINCT s.sensor_reading_time) AS matche
 FROM stedi.step_trainer_landing AS s
 JOIN stedi.accelerometer_landing AS a ON a."timestamp" = s.sensor_reading_time
 GROUP BY s.serial_number, a.email;
+CREATE FUNCTION matches(sample_size int) RETURNS TABLE (serial_number text, email text, matched bigint) LANGUAGE sql AS $$
+	SELECT d.serial_number, m.email, m.matched
+	FROM stedi.match_devices(sample_size) AS d, unnest(d.emails, d.matched) AS m(email, matched);
+$$;
 SELECT count(*) AS pairs, sum(matched) AS matches, max(matched) FROM every_match;
-SELECT count(*) FROM ((TABLE every_match EXCEPT SELECT * FROM stedi.match_devices(100000)) UNION ALL (SELECT * FROM stedi.match_devices(100000) EXCEPT TABLE every_match)) AS d;
+SELECT count(*) FROM ((TABLE every_match EXCEPT SELECT * FROM matches(100000)) UNION ALL (SELECT * FROM matches(100000) EXCEPT TABLE every_match)) AS d;
 SELECT * FROM regress.error('SELECT * FROM stedi.match_devices(0)');
-CREATE TEMP TABLE small AS SELECT * FROM stedi.match_devices(7);
+CREATE TEMP TABLE small AS SELECT * FROM matches(7);
 SELECT count(*) AS not_within FROM small AS s
 WHERE NOT EXISTS (SELECT FROM every_match AS e WHERE e.serial_number = s.serial_number AND e.email = s.email AND e.matched >= s.matched);
 -- each of the moments that are looked at matches three phones, but the first of all two
@@ -308,7 +312,19 @@ SET maintenance_work_mem = '1MB';
 SET work_mem = '64kB';
 INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
 SELECT to_timestamp(100000 + i), 'lonely', i FROM generate_series(1, 100000) AS i;
-SELECT count(*) FROM ((TABLE small EXCEPT SELECT * FROM stedi.match_devices(7)) UNION ALL (SELECT * FROM stedi.match_devices(7) EXCEPT TABLE small)) AS d;
+SELECT count(*) FROM ((TABLE small EXCEPT SELECT * FROM matches(7)) UNION ALL (SELECT * FROM matches(7) EXCEPT TABLE small)) AS d;
+-- and if phones do not fit that devices leave room for: the three share the moments of the one
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+SELECT 'walker ' || i % 3, to_timestamp(100000 + i), 0, 0, 0, i FROM generate_series(1, 100000) AS i;
+RESET maintenance_work_mem;
+CREATE TEMP TABLE many AS
+SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m;
+SET maintenance_work_mem = '1MB';
+SELECT sample_size, sum(matched) FROM many WHERE serial_number = 'lonely' GROUP BY sample_size ORDER BY sample_size;
+SELECT count(*) FROM (
+	(TABLE many EXCEPT SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m)
+	UNION ALL
+	(SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m EXCEPT TABLE many)) AS d;
 -- and if a single moment fills the memory
 SET hash_mem_multiplier = 1;
 CREATE TEMP TABLE crowd AS
@@ -320,11 +336,27 @@ INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
 SELECT 'after', to_timestamp(i), 0, 0, 0, 0 FROM generate_series(1, 100) AS i;
 INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
 SELECT to_timestamp(i), 'crowded', i FROM generate_series(0, 100) AS i;
-SELECT count(*), sum(matched) FROM stedi.match_devices(1000);
+SELECT count(*), sum(matched) FROM matches(1000);
 ROLLBACK;
 RESET hash_mem_multiplier;
 RESET maintenance_work_mem;
 RESET work_mem;
+-- one row per device, also if no phone took a reading when it did, or nobody knows when
+BEGIN;
+TRUNCATE stedi.accelerometer_landing, stedi.step_trainer_landing;
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id) VALUES
+	(NULL, 'timeless', 1), (NULL, 'timeless', 2), (to_timestamp(1), 'alone', 3), (to_timestamp(1), NULL, 4), (NULL, NULL, 5),
+	(to_timestamp(10), 'worn', 6), (NULL, 'worn', 7), (to_timestamp(20), 'worn', 8), (to_timestamp(20), 'worn', 9),
+	('infinity', 'worn', 10), ('-infinity', 'worn', 11), (to_timestamp(30), '', 12);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+SELECT email, moment, 0, 0, 0, 0
+FROM (VALUES ('c', to_timestamp(10)), ('b', to_timestamp(20)), ('b', to_timestamp(20)), ('a', to_timestamp(20)),
+			 ('d', to_timestamp(10)), ('d', to_timestamp(20)), ('d', to_timestamp(10)), ('c', NULL), (NULL, to_timestamp(1)),
+			 (NULL, NULL), ('d', 'infinity'), ('e', '-infinity'), ('', to_timestamp(30))) AS a(email, moment);
+SELECT * FROM stedi.match_devices(64) ORDER BY 1;
+SELECT * FROM stedi.device_match ORDER BY 1, 2;
+SELECT * FROM stedi.device_evidence ORDER BY 1;
+ROLLBACK;
 -- with the rights of whoever asks
 GRANT EXECUTE ON FUNCTION stedi.policy, stedi.erased_rival, stedi.match_devices TO regress_other;
 GRANT SELECT ON stedi.policy, stedi.device_evidence, stedi.device_match, stedi.customer_landing, stedi.step_trainer_landing TO regress_other;

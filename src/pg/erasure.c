@@ -3,7 +3,8 @@
  *		People who asked to be forgotten, as a load sees them.
  *
  * stedi.erasure holds keyed hashes of emails and of the serial numbers of their
- * devices, nothing else.  A load hashes what it reads and looks it up.
+ * devices, nothing else.  A load hashes what it reads and looks it up; so does a
+ * query that asks what they said of the devices of others, in stedi.erasure_device.
  */
 #include "postgres.h"
 
@@ -26,6 +27,7 @@
 #include "pg/ledger.h"
 
 PG_FUNCTION_INFO_V1(stedi_erasure_hash);
+PG_FUNCTION_INFO_V1(stedi_erased_rival);
 PG_FUNCTION_INFO_V1(stedi_json_strings);
 
 #define KIND_EMAIL "email"
@@ -34,7 +36,7 @@ PG_FUNCTION_INFO_V1(stedi_json_strings);
 
 struct StediErasures
 {
-	bytea	   *key;
+	StediKey   *key;
 	HTAB	   *hashes;			/* of every kind: they do not collide */
 	int			attribute;		/* that says whose row it is; -1: none */
 	const char *kind;
@@ -42,6 +44,22 @@ struct StediErasures
 	StringInfoData last;		/* the value looked at last: readings come in runs */
 	bool		last_erased;
 };
+
+/* What people who were forgotten said of a device that is not theirs. */
+typedef struct Rival
+{
+	char		hash[STEDI_KEYED_HASH_SIZE];
+	bool		claimed;
+	int64		matched;		/* by one of them */
+} Rival;
+
+/* Those that a query sees. */
+typedef struct Rivals
+{
+	StediKey   *key;			/* NULL: there are none */
+	HTAB	   *rivals;
+	TupleDesc	desc;
+} Rivals;
 
 /* The pieces of a text in which somebody may be named, see next_piece(). */
 typedef struct PieceScan
@@ -54,6 +72,7 @@ typedef struct PieceScan
 	size_t		length;
 } PieceScan;
 
+static Rivals *load_rivals(FunctionCallInfo fcinfo);
 static bool is_erased(StediErasures *erasures, const char *kind, const char *value, size_t length);
 static bool is_mention(StediErasures *erasures, const char *value, size_t length);
 static Jsonb *one_pair(JsonbValue *key, JsonbValue *value);
@@ -75,6 +94,77 @@ stedi_erasure_hash(PG_FUNCTION_ARGS)
 	stedi_keyed_hash(fcinfo->flinfo->fn_extra, VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind),
 					 VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), hash);
 	PG_RETURN_TEXT_P(cstring_to_text(hash));
+}
+
+PGDLLEXPORT Datum
+stedi_erased_rival(PG_FUNCTION_ARGS)
+{
+	text	   *serial_number = PG_GETARG_TEXT_PP(0);
+	Rivals	   *rivals;
+	Rival	   *rival;
+	char		hash[STEDI_KEYED_HASH_SIZE];
+	Datum		values[2];
+	bool		nulls[2] = {false};
+
+	/* They are the same for all rows of a query. */
+	if (fcinfo->flinfo->fn_extra == NULL)
+		fcinfo->flinfo->fn_extra = load_rivals(fcinfo);
+	rivals = fcinfo->flinfo->fn_extra;
+	if (rivals->key == NULL)
+		PG_RETURN_NULL();
+
+	stedi_keyed_hash(rivals->key, KIND_SERIAL_NUMBER, strlen(KIND_SERIAL_NUMBER),
+					 VARDATA_ANY(serial_number), VARSIZE_ANY_EXHDR(serial_number), hash);
+	rival = hash_search(rivals->rivals, hash, HASH_FIND, NULL);
+	if (rival == NULL)
+		PG_RETURN_NULL();
+	values[0] = BoolGetDatum(rival->claimed);
+	values[1] = Int64GetDatum(rival->matched);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(rivals->desc, values, nulls)));
+}
+
+/* The query runs as the owner, with the caller's search_path: it has no operator
+ * and no function. */
+static Rivals *
+load_rivals(FunctionCallInfo fcinfo)
+{
+	MemoryContext context = fcinfo->flinfo->fn_mcxt;
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Rivals	   *rivals = palloc0(sizeof(Rivals));
+	HASHCTL		control = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &rivals->desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "stedi.erased_rival must return a row");
+	rivals->desc = BlessTupleDesc(rivals->desc);
+	MemoryContextSwitchTo(old);
+
+	SPI_connect();
+	if (SPI_execute("SELECT hash, claimed, matched FROM stedi.erasure_device", true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read stedi.erasure_device");
+	if (SPI_processed > 0)
+	{
+		control.keysize = STEDI_KEYED_HASH_SIZE;
+		control.entrysize = sizeof(Rival);
+		control.hcxt = context;
+		rivals->rivals = hash_create("stedi rivals", (long) SPI_processed, &control,
+									 HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+		for (uint64 i = 0; i < SPI_processed; i++)
+		{
+			HeapTuple	tuple = SPI_tuptable->vals[i];
+			TupleDesc	desc = SPI_tuptable->tupdesc;
+			bool		isnull;
+			bool		claimed = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull));
+			int64		matched = DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
+			bool		found;
+			Rival	   *rival = hash_search(rivals->rivals, SPI_getvalue(tuple, desc, 1), HASH_ENTER, &found);
+
+			rival->claimed = claimed || (found && rival->claimed);
+			rival->matched = found ? Max(matched, rival->matched) : matched;
+		}
+		rivals->key = stedi_read_key("erasure_key", context);
+	}
+	SPI_finish();
+	return rivals;
 }
 
 /* Every string of a piece of JSON that may be damaged, and every word in it. */

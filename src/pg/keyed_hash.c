@@ -5,20 +5,28 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "core/sigv4.h"
+#include "core/hmac.h"
 
 #include "pg/compat.h"
 #include "pg/keyed_hash.h"
 
-bytea *
+struct StediKey
+{
+	StediHmac  *hmac;
+	MemoryContextCallback callback;
+};
+
+static void free_key(void *arg);
+
+StediKey *
 stedi_read_key(const char *table, MemoryContext context)
 {
 	char	   *command = psprintf("SELECT key FROM stedi.%s", quote_identifier(table));
-	bytea	   *key;
+	StediKey   *key = MemoryContextAllocZero(context, sizeof(StediKey));
+	bytea	   *value;
 	bool		isnull;
 
 	SPI_connect();
@@ -28,29 +36,39 @@ stedi_read_key(const char *table, MemoryContext context)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("stedi.%s must hold one key", table)));
-	key = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	key = memcpy(MemoryContextAlloc(context, VARSIZE_ANY(key)), key, VARSIZE_ANY(key));
+	value = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	key->callback.func = free_key;
+	key->callback.arg = key;
+	MemoryContextRegisterResetCallback(context, &key->callback);
+	key->hmac = stedi_hmac_create(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+	if (key->hmac == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("could not prepare HMAC-SHA-256")));
 	SPI_finish();
 	return key;
 }
 
+static void
+free_key(void *arg)
+{
+	stedi_hmac_free(((StediKey *) arg)->hmac);
+}
+
 void
-stedi_keyed_hash(const bytea *key, const char *kind, size_t kind_length,
+stedi_keyed_hash(const StediKey *key, const char *kind, size_t kind_length,
 				 const char *value, size_t length, char hash[STEDI_KEYED_HASH_SIZE])
 {
-	unsigned char digest[32];
-	StringInfoData message;
+	unsigned char digest[STEDI_HMAC_SIZE];
 
-	initStringInfo(&message);
-	appendBinaryStringInfo(&message, kind, (int) kind_length);
-	appendStringInfoChar(&message, '\0');
-	appendBinaryStringInfo(&message, value, (int) length);
-	if (!stedi_hmac_sha256(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key),
-						   message.data, message.len, digest))
+	if (!stedi_hmac_begin(key->hmac) ||
+		!stedi_hmac_add(key->hmac, kind, kind_length) ||
+		!stedi_hmac_add(key->hmac, "", 1) ||
+		!stedi_hmac_add(key->hmac, value, length) ||
+		!stedi_hmac_end(key->hmac, digest))
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("could not compute HMAC-SHA-256")));
-	pfree(message.data);
 	hex_encode((const char *) digest, STEDI_KEYED_HASH_BYTES, hash);
 	hash[STEDI_KEYED_HASH_SIZE - 1] = '\0';
 }

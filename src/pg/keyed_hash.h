@@ -8,18 +8,20 @@
 #define STEDI_KEYED_HASH_BYTES 16	/* of the digest's 32 */
 #define STEDI_KEYED_HASH_SIZE (2 * STEDI_KEYED_HASH_BYTES + 1)
 
-/*
- * The one key of a table of stedi that has a column "key"; allocated in context.
- * Read with the current user's rights; 55000 if there is not one key.
- */
-extern bytea *stedi_read_key(const char *table, MemoryContext context);
+typedef struct StediKey StediKey;
 
 /*
- * Hex digits of HMAC-SHA-256 (RFC 2104, FIPS 180-4) under key over kind, a zero
+ * The one key of a table of stedi that has a column "key"; lives as long as context.
+ * Read with the current user's rights; 55000 if there is not one key.
+ */
+extern StediKey *stedi_read_key(const char *table, MemoryContext context);
+
+/*
+ * Hex digits of HMAC-SHA-256 under key over kind, a zero
  * byte and the value, cut to 128 bits.  kind keeps equal values of different
  * kinds apart.
  */
-extern void stedi_keyed_hash(const bytea *key, const char *kind, size_t kind_length,
+extern void stedi_keyed_hash(const StediKey *key, const char *kind, size_t kind_length,
 							 const char *value, size_t length,
 							 char hash[STEDI_KEYED_HASH_SIZE]);
 

@@ -1,22 +1,26 @@
 /*
  * match.c
- *		stedi.match_devices(): at how many moments of a device whose phone took a
- *		reading.
+ *		stedi.match_devices(): whose phones took readings at the moments of each
+ *		device, and at how many.
  *
  * Both landing tables are read once, without a sort and without a join of rows:
  *
- *		step_trainer_landing --> moments of the devices
- *		accelerometer_landing --> phones at these moments
- *		moments with phones, in the order of the sample --> matches
+ *		step_trainer_landing --> partitions of moments and devices
+ *			--> filter: at which moments there can be a device
+ *		accelerometer_landing, through the filter --> partitions of moments and phones
+ *		partition after partition, both sorted by moment --> matches
  *
- * A moment is known by a number, its time mixed by a permutation.  The sample of
- * a device are its moments with the smallest numbers, so it is the same in
- * whatever order the readings come.  If the moments do not fit into memory, only
- * those with small numbers are taken, and the tables are read again for the next.
+ * A moment is known by a number, its time mixed by a permutation.  A partition
+ * holds the readings of a range of numbers, and is small enough for the
+ * processor's caches.  The sample of a device are its moments with the smallest
+ * numbers, so it is the same in whatever order the readings come.  If the readings
+ * do not fit into memory, the partitions of the largest numbers are given up, and
+ * the tables are read again for these.
  */
 #include "postgres.h"
 
 #include "access/tupdesc.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
@@ -25,9 +29,12 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "port/pg_bitutils.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "pg/compat.h"
 
@@ -37,18 +44,28 @@ PG_FUNCTION_INFO_V1(stedi_match_devices);
 
 #define MIN_ENTRIES 1024			/* of a table, a power of two */
 
-/* A list is looked through so far for an id that it has; what is in it twice all
- * the same is sorted out when it is counted. */
-#define LOOK_THROUGH 8
+/* So many places to append to stay in the first cache, and a part of some million
+ * readings in the second. */
+#define PARTITION_BITS 8
+#define MAX_PARTITIONS (1 << PARTITION_BITS)
 
-/* Readings are put away so many at a time.  Where they belong lies anywhere in
- * memory, and is fetched for all of them meanwhile. */
-#define BATCH_READINGS 128
+/* With the pointer 1 kB, of which MAX_PARTITIONS of devices and of phones fit into
+ * the least memory that can be set. */
+#define CHUNK_READINGS 84
 
-/* 2^31 links of 8 bytes: they are counted by 32 bits. */
+/* Of ten moments at which there is no device the filter lets one through. */
+#define FILTER_BITS 8
+
+#define BUCKET_READINGS 2
+
+/* Readings go through the filter, and matches are counted, so many at a time.  Where
+ * to look lies anywhere in memory, and is fetched for all of them meanwhile. */
+#define BATCH 64
+
 #define MAX_MEMORY (UINT64CONST(16) * 1024 * 1024 * 1024)
 
 static inline uint64 mix(uint64 value);
+static inline uint32 hash_pair(uint64 pair);
 static bool same_text(const text *a, const text *b);
 
 /* Serial numbers or emails; each gets the next free number. */
@@ -86,7 +103,7 @@ typedef struct Names
 typedef struct Match
 {
 	uint64		pair;			/* device << 32 | phone */
-	int64		matched;
+	int32		matched;
 	char		status;
 } Match;
 
@@ -94,7 +111,7 @@ typedef struct Match
 #define SH_ELEMENT_TYPE Match
 #define SH_KEY_TYPE uint64
 #define SH_KEY pair
-#define SH_HASH_KEY(table, key) (uint32) (mix(key) >> 32)
+#define SH_HASH_KEY(table, key) hash_pair(key)
 #define SH_EQUAL(table, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -102,78 +119,130 @@ typedef struct Match
 
 #include "lib/simplehash.h"
 
-/* A list of ids: index of the next link, 0 at the end. */
-typedef struct Link
-{
-	uint32		id;
-	uint32		next;
-} Link;
-
-typedef struct Moment
+/* Of a Step Trainer or of a phone. */
+typedef struct Reading
 {
 	uint64		number;
-	uint32		devices;		/* lists; no device: a free slot */
-	uint32		phones;
-} Moment;
+	uint32		id;
+} pg_attribute_packed() Reading;
+
+typedef struct Chunk
+{
+	struct Chunk *next;
+	Reading		readings[CHUNK_READINGS];
+} Chunk;
+
+/* The first chunk is the one that is being filled. */
+typedef struct Partition
+{
+	Chunk	   *chunks;
+	uint32		n_first;		/* readings in the first */
+	uint32		n_chunks;
+} Partition;
+
+/* Step Trainers or phones */
+typedef struct Side
+{
+	Names		names;
+	Partition	partitions[MAX_PARTITIONS];
+	Reading		batch[BATCH];	/* not yet in a partition */
+	int			n_batch;
+	Reading		last;
+} Side;
 
 typedef struct Matcher
 {
-	Size		max_memory;		/* of moments and links */
+	Size		max_memory;		/* of readings */
 	int32		sample_size;
+	MemoryContext pass_context; /* of what a pass reads */
 
-	Names		devices;
-	Names		phones;
+	Side		devices;
+	Side		phones;
 	int32	   *sampled;		/* by device: moments in its sample so far */
 	uint32		n_sampled;
 	matches_hash *matches;
+	uint64		batch[BATCH];	/* pairs that are not yet counted */
+	int			n_batch;
 
 	/* Moments whose numbers lie between these are taken in this pass. */
 	uint64		first;
 	uint64		last;
-	bool		full;			/* there is no room for them */
-	Moment	   *moments;		/* open addressing by number */
-	uint64		n_slots;		/* a power of two */
-	uint64		n_moments;
-	Link	   *links;			/* the first is not used */
-	uint32		n_links;
-	uint32		max_links;
+	int			shift;			/* a partition has 2^shift numbers */
+	int			n_partitions;
+	bool		full;			/* a single partition does not fit */
+	Size		memory;
+	uint32		max_chunks;		/* of a partition */
+	uint64	   *filter;			/* a bit for 2^filter_shift numbers */
+	int			filter_shift;
 } Matcher;
 
-/* Step Trainers or phones */
 typedef struct ReadingReceiver
 {
 	DestReceiver base;
 	Matcher    *matcher;
-	Names	   *names;
-	void		(*take) (Matcher *matcher, uint64 number, uint32 id);
-	int			n_readings;
-	uint64		numbers[BATCH_READINGS];
-	uint32		ids[BATCH_READINGS];
+	Side	   *side;
 } ReadingReceiver;
 
+/* Whose phone it is, and at how many moments of a device. */
+typedef struct Candidate
+{
+	text	   *email;
+	int64		matched;
+} Candidate;
+
 static bool run_pass(Matcher *matcher);
-static void read_landing(Matcher *matcher, const char *query, Names *names,
-						 void (*take) (Matcher *matcher, uint64 number, uint32 id));
+static void read_landing(Matcher *matcher, const char *query, Side *side);
 static void start_reading(DestReceiver *self, int operation, TupleDesc desc);
 static bool receive_reading(TupleTableSlot *slot, DestReceiver *self);
 static void end_reading(DestReceiver *self);
-static void take_batch(ReadingReceiver *receiver);
-static void take_device(Matcher *matcher, uint64 number, uint32 device);
-static void take_phone(Matcher *matcher, uint64 number, uint32 phone);
-static Moment *find_moment(const Matcher *matcher, uint64 number);
-static void grow_moments(Matcher *matcher);
-static void add_link(Matcher *matcher, uint32 *list, uint32 id);
-static uint64 next_width(const Matcher *matcher, uint64 width);
-static bool fits(Matcher *matcher, uint64 n_slots, uint64 n_links);
+static void take_reading(Matcher *matcher, Side *side, uint64 number, uint32 id);
+static void put_away_batch(Matcher *matcher, Side *side);
+static bool add_chunk(Matcher *matcher, Partition *partition);
+static Size needed_memory(const Matcher *matcher);
+static void give_up_partition(Matcher *matcher);
+static void free_chunks(Matcher *matcher, Partition *partition);
+static void make_filter(Matcher *matcher);
+static int	shift_for(uint64 width, int bits);
 static void count_matches(Matcher *matcher);
-static uint32 distinct_ids(const Matcher *matcher, uint32 list, uint64 *stamps, uint64 stamp, uint32 *ids);
-static void count_match(Matcher *matcher, uint32 device, uint32 phone);
+static uint32 sort_partition(const Matcher *matcher, const Partition *partition, uint64 first,
+							 Reading *readings, uint32 *starts);
+static void count_partition(Matcher *matcher, const Reading *devices, uint32 n_devices,
+							const Reading *phones, uint32 n_phones);
+static void count_batch(Matcher *matcher);
+static void return_matches(Matcher *matcher, ReturnSetInfo *rsinfo);
 static uint32 name_id(Names *names, text *value);
 static void *palloc_huge(Size size);
 
-#define ST_SORT sort_moments
-#define ST_ELEMENT_TYPE Moment
-#define ST_COMPARE(a, b) (((a)->number > (b)->number) - ((a)->number < (b)->number))
+static inline int
+compare_readings(const Reading *a, const Reading *b)
+{
+	if (a->number != b->number)
+		return a->number < b->number ? -1 : 1;
+	return (a->id > b->id) - (a->id < b->id);
+}
+
+/* The most matches first.  Ties are in the order of SQL. */
+static inline int
+compare_candidates(const Candidate *a, const Candidate *b)
+{
+	if (a->matched != b->matched)
+		return a->matched > b->matched ? -1 : 1;
+	return varstr_cmp(VARDATA_ANY(a->email), VARSIZE_ANY_EXHDR(a->email),
+					  VARDATA_ANY(b->email), VARSIZE_ANY_EXHDR(b->email), DEFAULT_COLLATION_OID);
+}
+
+#define ST_SORT sort_readings
+#define ST_ELEMENT_TYPE Reading
+#define ST_COMPARE(a, b) compare_readings(a, b)
+#define ST_CHECK_FOR_INTERRUPTS
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+#define ST_SORT sort_candidates
+#define ST_ELEMENT_TYPE Candidate
+#define ST_COMPARE(a, b) compare_candidates(a, b)
+#define ST_CHECK_FOR_INTERRUPTS
 #define ST_SCOPE static
 #define ST_DEFINE
 #include "lib/sort_template.h"
@@ -184,12 +253,9 @@ stedi_match_devices(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext context;
 	MemoryContext old;
-	Matcher		matcher = {0};
-	matches_iterator iterator;
-	Match	   *match;
+	Matcher    *matcher;
 
-	matcher.sample_size = PG_GETARG_INT32(0);
-	if (matcher.sample_size < 1)
+	if (PG_GETARG_INT32(0) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("sample_size must be positive")));
@@ -198,77 +264,78 @@ stedi_match_devices(PG_FUNCTION_ARGS)
 	context = AllocSetContextCreate(CurrentMemoryContext, "stedi matches", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 
+	matcher = palloc0(sizeof(Matcher));
+	matcher->sample_size = PG_GETARG_INT32(0);
 	/* As much as a refresh has, also in a query: passes cost more than memory. */
-	matcher.max_memory = Max(work_mem, maintenance_work_mem) * hash_mem_multiplier * 1024;
-	matcher.max_memory = Min(matcher.max_memory, MAX_MEMORY);
-	matcher.devices.by_value = names_create(context, MIN_ENTRIES, NULL);
-	matcher.phones.by_value = names_create(context, MIN_ENTRIES, NULL);
-	matcher.matches = matches_create(context, MIN_ENTRIES, NULL);
-	matcher.last = PG_UINT64_MAX;
+	matcher->max_memory = Max(work_mem, maintenance_work_mem) * hash_mem_multiplier * 1024;
+	matcher->max_memory = Min(matcher->max_memory, MAX_MEMORY);
+	matcher->pass_context = AllocSetContextCreate(context, "stedi readings", ALLOCSET_DEFAULT_SIZES);
+	matcher->devices.names.by_value = names_create(context, MIN_ENTRIES, NULL);
+	matcher->phones.names.by_value = names_create(context, MIN_ENTRIES, NULL);
+	matcher->matches = matches_create(context, MIN_ENTRIES, NULL);
+	matcher->last = PG_UINT64_MAX;
 	for (;;)
 	{
-		uint64		width = matcher.last - matcher.first;
+		uint64		width;
 
-		if (!run_pass(&matcher))
-			matcher.last = matcher.first + width / 2;
-		else if (matcher.last == PG_UINT64_MAX)
+		/* In vain, it has found out how much narrower it has to be. */
+		if (!run_pass(matcher))
+			continue;
+		if (matcher->last == PG_UINT64_MAX)
 			break;
-		else
-		{
-			width = next_width(&matcher, width);
-			matcher.first = matcher.last + 1;
-			matcher.last = matcher.first + Min(width, PG_UINT64_MAX - matcher.first);
-		}
+		/* A partition of the next is as wide as what has fit into this one. */
+		width = Min(matcher->last - matcher->first, PG_UINT64_MAX >> PARTITION_BITS) << PARTITION_BITS;
+		width |= MAX_PARTITIONS - 1;
+		matcher->first = matcher->last + 1;
+		matcher->last = matcher->first + Min(width, PG_UINT64_MAX - matcher->first);
 	}
+	return_matches(matcher, rsinfo);
 
-	matches_start_iterate(matcher.matches, &iterator);
-	while ((match = matches_iterate(matcher.matches, &iterator)) != NULL)
-	{
-		Datum		values[3];
-		bool		nulls[3] = {false};
-
-		values[0] = PointerGetDatum(matcher.devices.values[match->pair >> 32]);
-		values[1] = PointerGetDatum(matcher.phones.values[match->pair & PG_UINT32_MAX]);
-		values[2] = Int64GetDatum(match->matched);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return (Datum) 0;
 }
 
-/* False: they were too many, and nothing is counted. */
+/* Takes as much of the range as fits into memory.  False: not even a partition
+ * does, which becomes the range, and nothing is counted. */
 static bool
 run_pass(Matcher *matcher)
 {
-	matcher->full = false;
-	matcher->n_slots = matcher->max_links = MIN_ENTRIES;
-	matcher->moments = palloc_huge(sizeof(Moment) * matcher->n_slots);
-	matcher->links = palloc_huge(sizeof(Link) * matcher->max_links);
-	matcher->n_moments = 0;
-	matcher->n_links = 1;
+	Side	   *sides[] = {&matcher->devices, &matcher->phones};
+	uint64		width = matcher->last - matcher->first;
 
-	read_landing(matcher,
-				 "SELECT sensor_reading_time, serial_number FROM stedi.step_trainer_landing"
-				 " WHERE sensor_reading_time IS NOT NULL AND serial_number IS NOT NULL",
-				 &matcher->devices, take_device);
+	matcher->shift = shift_for(width, PARTITION_BITS);
+	matcher->n_partitions = (int) (width >> matcher->shift) + 1;
+	matcher->full = false;
+	matcher->memory = 0;
+	matcher->max_chunks = 0;
+	matcher->filter = NULL;
+	for (size_t i = 0; i < lengthof(sides); i++)
+	{
+		memset(sides[i]->partitions, 0, sizeof(sides[i]->partitions));
+		for (int p = 0; p < MAX_PARTITIONS; p++)
+			sides[i]->partitions[p].n_first = CHUNK_READINGS;
+		sides[i]->n_batch = 0;
+		sides[i]->last.id = PG_UINT32_MAX;
+	}
+
+	read_landing(matcher, "SELECT sensor_reading_time, serial_number FROM stedi.step_trainer_landing",
+				 &matcher->devices);
 	if (!matcher->full)
-		read_landing(matcher,
-					 "SELECT \"timestamp\", email FROM stedi.accelerometer_landing"
-					 " WHERE \"timestamp\" IS NOT NULL AND email IS NOT NULL",
-					 &matcher->phones, take_phone);
+	{
+		make_filter(matcher);
+		read_landing(matcher, "SELECT \"timestamp\", email FROM stedi.accelerometer_landing",
+					 &matcher->phones);
+	}
 	if (!matcher->full)
 		count_matches(matcher);
-
-	pfree(matcher->moments);
-	pfree(matcher->links);
+	MemoryContextReset(matcher->pass_context);
 	return !matcher->full;
 }
 
 /* With the snapshot and the rights of the query that called. */
 static void
-read_landing(Matcher *matcher, const char *query, Names *names,
-			 void (*take) (Matcher *matcher, uint64 number, uint32 id))
+read_landing(Matcher *matcher, const char *query, Side *side)
 {
 	ReadingReceiver receiver = {0};
 	SPIExecuteOptions options = {0};
@@ -279,8 +346,7 @@ read_landing(Matcher *matcher, const char *query, Names *names,
 	receiver.base.rDestroy = end_reading;
 	receiver.base.mydest = DestTuplestore;
 	receiver.matcher = matcher;
-	receiver.names = names;
-	receiver.take = take;
+	receiver.side = side;
 	options.read_only = true;
 	options.dest = &receiver.base;
 
@@ -288,7 +354,7 @@ read_landing(Matcher *matcher, const char *query, Names *names,
 	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the landing tables");
 	SPI_finish();
-	take_batch(&receiver);
+	put_away_batch(matcher, side);
 }
 
 static void
@@ -307,160 +373,192 @@ receive_reading(TupleTableSlot *slot, DestReceiver *self)
 {
 	ReadingReceiver *receiver = (ReadingReceiver *) self;
 	Matcher    *matcher = receiver->matcher;
-	uint64		number;
+	Side	   *side = receiver->side;
+	text	   *name;
 
 	slot_getallattrs(slot);
-	number = mix((uint64) DatumGetTimestampTz(slot->tts_values[0]));
-	if (number >= matcher->first && number <= matcher->last)
+	if (slot->tts_isnull[1])
+		return true;
+	if (slot->tts_isnull[0])
 	{
-		text	   *name = DatumGetTextPP(slot->tts_values[1]);
-
-		prefetch(&matcher->moments[number & (matcher->n_slots - 1)]);
-		receiver->numbers[receiver->n_readings] = number;
-		receiver->ids[receiver->n_readings++] = name_id(receiver->names, name);
-		if (receiver->n_readings == BATCH_READINGS)
-			take_batch(receiver);
-		if (PointerGetDatum(name) != slot->tts_values[1])
-			pfree(name);
+		/* A device is known by any reading. */
+		if (side == &matcher->phones)
+			return true;
+		name = DatumGetTextPP(slot->tts_values[1]);
+		name_id(&side->names, name);
 	}
+	else
+	{
+		uint64		number = mix((uint64) DatumGetTimestampTz(slot->tts_values[0]));
+
+		if (number < matcher->first || number > matcher->last)
+			return true;
+		name = DatumGetTextPP(slot->tts_values[1]);
+		take_reading(matcher, side, number, name_id(&side->names, name));
+	}
+	if (PointerGetDatum(name) != slot->tts_values[1])
+		pfree(name);
 	return !matcher->full;
 }
 
 static void
-take_batch(ReadingReceiver *receiver)
+take_reading(Matcher *matcher, Side *side, uint64 number, uint32 id)
 {
-	Matcher    *matcher = receiver->matcher;
-
-	if (matcher->n_moments + BATCH_READINGS > matcher->n_slots / 4 * 3)
-		grow_moments(matcher);
-	for (int i = 0; i < receiver->n_readings; i++)
-	{
-		Moment	   *moment = find_moment(matcher, receiver->numbers[i]);
-
-		prefetch(&matcher->links[receiver->take == take_device ? moment->devices : moment->phones]);
-	}
-	for (int i = 0; i < receiver->n_readings && !matcher->full; i++)
-		receiver->take(matcher, receiver->numbers[i], receiver->ids[i]);
-	receiver->n_readings = 0;
-}
-
-static void
-take_device(Matcher *matcher, uint64 number, uint32 device)
-{
-	Moment	   *moment = find_moment(matcher, number);
-
-	if (moment->devices == 0)
-	{
-		moment->number = number;
-		matcher->n_moments++;
-	}
-	add_link(matcher, &moment->devices, device);
-}
-
-static void
-take_phone(Matcher *matcher, uint64 number, uint32 phone)
-{
-	Moment	   *moment = find_moment(matcher, number);
-
-	if (moment->devices != 0)
-		add_link(matcher, &moment->phones, phone);
-}
-
-/* The moment with this number, or the free slot where it belongs. */
-static Moment *
-find_moment(const Matcher *matcher, uint64 number)
-{
-	uint64		slot = number & (matcher->n_slots - 1);
-
-	while (matcher->moments[slot].devices != 0 && matcher->moments[slot].number != number)
-		slot = (slot + 1) & (matcher->n_slots - 1);
-	return &matcher->moments[slot];
-}
-
-static void
-grow_moments(Matcher *matcher)
-{
-	Moment	   *moments = matcher->moments;
-	uint64		n_slots = matcher->n_slots;
-	MemoryContext old;
-
-	if (!fits(matcher, n_slots * 2, matcher->max_links))
+	/* A phone takes several readings at a moment. */
+	if (side->last.id == id && side->last.number == number)
 		return;
-	matcher->n_slots *= 2;
-	old = MemoryContextSwitchTo(GetMemoryChunkContext(moments));
-	matcher->moments = palloc_huge(sizeof(Moment) * matcher->n_slots);
-	MemoryContextSwitchTo(old);
-	for (uint64 i = 0; i < n_slots; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (moments[i].devices != 0)
-			*find_moment(matcher, moments[i].number) = moments[i];
-	}
-	pfree(moments);
+	if (matcher->filter != NULL)
+		prefetch(&matcher->filter[(number - matcher->first) >> matcher->filter_shift >> 6]);
+	side->last.number = number;
+	side->last.id = id;
+	side->batch[side->n_batch++] = side->last;
+	if (side->n_batch == BATCH)
+		put_away_batch(matcher, side);
 }
 
 static void
-add_link(Matcher *matcher, uint32 *list, uint32 id)
+put_away_batch(Matcher *matcher, Side *side)
 {
-	uint32		at = *list;
+	for (int i = 0; i < side->n_batch && !matcher->full; i++)
+	{
+		Reading    *reading = &side->batch[i];
+		uint64		offset = reading->number - matcher->first;
+		Partition  *partition = &side->partitions[offset >> matcher->shift];
+		uint64		bit = offset >> matcher->filter_shift;
 
-	for (int i = 0; at != 0 && i < LOOK_THROUGH; i++)
-	{
-		if (matcher->links[at].id == id)
-			return;
-		at = matcher->links[at].next;
+		if (matcher->filter != NULL && (matcher->filter[bit / 64] >> bit % 64 & 1) == 0)
+			continue;
+		/* Its partition may have been given up meanwhile. */
+		if (reading->number > matcher->last)
+			continue;
+		if (partition->n_first == CHUNK_READINGS && !add_chunk(matcher, partition))
+			continue;
+		partition->chunks->readings[partition->n_first++] = *reading;
 	}
-	if (matcher->n_links == matcher->max_links)
-	{
-		if (!fits(matcher, matcher->n_slots, (uint64) matcher->max_links * 2))
-			return;
-		matcher->max_links *= 2;
-		matcher->links = repalloc_huge(matcher->links, sizeof(Link) * matcher->max_links);
-	}
-	matcher->links[matcher->n_links].id = id;
-	matcher->links[matcher->n_links].next = *list;
-	*list = matcher->n_links++;
+	side->n_batch = 0;
 }
 
-/* After a pass that had room left, the next is as much wider.  A moment that fills
- * the memory makes passes narrow until it is through. */
-static uint64
-next_width(const Matcher *matcher, uint64 width)
-{
-	uint64		used = sizeof(Moment) * matcher->n_slots + sizeof(Link) * matcher->max_links;
-	uint64		factor = matcher->max_memory / used / 2;
-
-	if (factor <= 1)
-		return width;
-	return width < PG_UINT64_MAX / factor ? (width + 1) * factor - 1 : PG_UINT64_MAX;
-}
-
-/* If not, the pass is in vain.  A single moment cannot be divided. */
+/* False if there is no room: the pass is in vain, or the partition given up. */
 static bool
-fits(Matcher *matcher, uint64 n_slots, uint64 n_links)
+add_chunk(Matcher *matcher, Partition *partition)
 {
-	if (n_links > PG_UINT32_MAX)
+	Chunk	   *chunk;
+
+	if (partition->n_chunks == PG_UINT32_MAX / CHUNK_READINGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("too many readings at one moment")));
-	if (matcher->first < matcher->last &&
-		sizeof(Moment) * n_slots + sizeof(Link) * n_links > matcher->max_memory)
-		matcher->full = true;
-	return !matcher->full;
+	chunk = MemoryContextAlloc(matcher->pass_context, sizeof(Chunk));
+	chunk->next = partition->chunks;
+	partition->chunks = chunk;
+	partition->n_first = 0;
+	partition->n_chunks++;
+	matcher->memory += sizeof(Chunk);
+	matcher->max_chunks = Max(matcher->max_chunks, partition->n_chunks);
+
+	while (needed_memory(matcher) > matcher->max_memory && matcher->n_partitions > 1)
+		give_up_partition(matcher);
+	/* A single moment cannot be divided. */
+	matcher->full = matcher->shift > 0 && needed_memory(matcher) > matcher->max_memory;
+	return partition->chunks != NULL && !matcher->full;
+}
+
+/* To sort a partition takes as much again: devices, phones and where they go. */
+static Size
+needed_memory(const Matcher *matcher)
+{
+	return matcher->memory + sizeof(Chunk) * 3 * matcher->max_chunks;
+}
+
+/* The one with the largest numbers is left to the next pass. */
+static void
+give_up_partition(Matcher *matcher)
+{
+	matcher->n_partitions--;
+	matcher->last = matcher->first + ((uint64) matcher->n_partitions << matcher->shift) - 1;
+	free_chunks(matcher, &matcher->devices.partitions[matcher->n_partitions]);
+	free_chunks(matcher, &matcher->phones.partitions[matcher->n_partitions]);
+
+	matcher->max_chunks = 0;
+	for (int p = 0; p < matcher->n_partitions; p++)
+	{
+		matcher->max_chunks = Max(matcher->max_chunks, matcher->devices.partitions[p].n_chunks);
+		matcher->max_chunks = Max(matcher->max_chunks, matcher->phones.partitions[p].n_chunks);
+	}
+}
+
+static void
+free_chunks(Matcher *matcher, Partition *partition)
+{
+	Chunk	   *chunk = partition->chunks;
+
+	while (chunk != NULL)
+	{
+		Chunk	   *next = chunk->next;
+
+		pfree(chunk);
+		chunk = next;
+	}
+	matcher->memory -= sizeof(Chunk) * partition->n_chunks;
+	partition->chunks = NULL;
+	partition->n_chunks = 0;
+}
+
+/* Most readings of phones are taken while their owners wear no device. */
+static void
+make_filter(Matcher *matcher)
+{
+	uint64		width = matcher->last - matcher->first;
+	uint64		n_chunks = 0;
+	int			bits;
+	uint64		n_words;
+
+	for (int p = 0; p < matcher->n_partitions; p++)
+		n_chunks += matcher->devices.partitions[p].n_chunks;
+	bits = pg_ceil_log2_64(Max(n_chunks, 1) * CHUNK_READINGS * FILTER_BITS);
+	matcher->filter_shift = shift_for(width, bits);
+	n_words = (width >> matcher->filter_shift) / 64 + 1;
+	matcher->filter = MemoryContextAllocExtended(matcher->pass_context, sizeof(uint64) * n_words,
+												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	matcher->memory += sizeof(uint64) * n_words;
+
+	for (int p = 0; p < matcher->n_partitions; p++)
+	{
+		uint32		n = matcher->devices.partitions[p].n_first;
+
+		CHECK_FOR_INTERRUPTS();
+		for (Chunk *chunk = matcher->devices.partitions[p].chunks; chunk != NULL; chunk = chunk->next)
+		{
+			for (uint32 i = 0; i < n; i++)
+			{
+				uint64		bit = (chunk->readings[i].number - matcher->first) >> matcher->filter_shift;
+
+				matcher->filter[bit / 64] |= UINT64CONST(1) << bit % 64;
+			}
+			n = CHUNK_READINGS;
+		}
+	}
+}
+
+/* By how many bits a number has to be shifted, if the largest one is width, to have
+ * at most so many bits. */
+static int
+shift_for(uint64 width, int bits)
+{
+	return width == 0 ? 0 : Max(pg_leftmost_one_pos64(width) + 1 - bits, 0);
 }
 
 /* In ascending order of the numbers, each device until it has its sample. */
 static void
 count_matches(Matcher *matcher)
 {
-	uint32		n_devices = matcher->devices.by_value->members;
-	uint32		n_phones = matcher->phones.by_value->members;
-	uint32	   *devices = palloc_huge(sizeof(uint32) * n_devices);
-	uint32	   *phones = palloc_huge(sizeof(uint32) * n_phones);
-	uint64	   *device_stamps = palloc_huge(sizeof(uint64) * n_devices);
-	uint64	   *phone_stamps = palloc_huge(sizeof(uint64) * n_phones);
+	uint32		n_devices = matcher->devices.names.by_value->members;
 	int32	   *sampled = palloc_huge(sizeof(int32) * n_devices);
-	uint64		n_moments = 0;
+	Size		max_readings = (Size) matcher->max_chunks * CHUNK_READINGS;
+	Reading    *devices;
+	Reading    *phones;
+	uint32	   *starts;
+	MemoryContext old;
 
 	if (matcher->sampled != NULL)
 	{
@@ -470,62 +568,187 @@ count_matches(Matcher *matcher)
 	matcher->sampled = sampled;
 	matcher->n_sampled = n_devices;
 
-	for (uint64 i = 0; i < matcher->n_slots; i++)
-	{
-		if (matcher->moments[i].phones != 0)
-			matcher->moments[n_moments++] = matcher->moments[i];
-	}
-	sort_moments(matcher->moments, n_moments);
+	old = MemoryContextSwitchTo(matcher->pass_context);
+	devices = palloc_huge(sizeof(Reading) * max_readings);
+	phones = palloc_huge(sizeof(Reading) * max_readings);
+	starts = palloc_huge(sizeof(uint32) * (max_readings + 2));
+	MemoryContextSwitchTo(old);
 
-	for (uint64 i = 0; i < n_moments; i++)
+	for (int p = 0; p < matcher->n_partitions; p++)
 	{
-		const Moment *moment = &matcher->moments[i];
-		uint32		n_phones_here = distinct_ids(matcher, moment->phones, phone_stamps, i + 1, phones);
-		uint32		n_devices_here = distinct_ids(matcher, moment->devices, device_stamps, i + 1, devices);
+		uint64		first = matcher->first + ((uint64) p << matcher->shift);
+		uint32		n_phones = sort_partition(matcher, &matcher->phones.partitions[p], first, phones, starts);
 
-		for (uint32 d = 0; d < n_devices_here; d++)
+		if (n_phones > 0)
 		{
-			CHECK_FOR_INTERRUPTS();
-			if (sampled[devices[d]] == matcher->sample_size)
-				continue;
-			sampled[devices[d]]++;
-			for (uint32 p = 0; p < n_phones_here; p++)
-				count_match(matcher, devices[d], phones[p]);
+			uint32		n_devices_here = sort_partition(matcher, &matcher->devices.partitions[p], first, devices, starts);
+
+			count_partition(matcher, devices, n_devices_here, phones, n_phones);
 		}
 	}
-	pfree(devices);
-	pfree(phones);
-	pfree(device_stamps);
-	pfree(phone_stamps);
+	count_batch(matcher);
 }
 
-/* stamps has a place for every id; a stamp is used once. */
+/* Into readings, each once; returns how many.  Numbers are spread evenly over the
+ * partition, so what a part of it holds is next to sorted. */
 static uint32
-distinct_ids(const Matcher *matcher, uint32 list, uint64 *stamps, uint64 stamp, uint32 *ids)
+sort_partition(const Matcher *matcher, const Partition *partition, uint64 first,
+			   Reading *readings, uint32 *starts)
 {
-	uint32		n = 0;
+	uint32		n = partition->n_chunks * CHUNK_READINGS - (CHUNK_READINGS - partition->n_first);
+	int			bits;
+	int			shift;
+	uint32		n_buckets;
+	uint32		n_first;
+	uint32		n_distinct = 0;
 
-	for (uint32 at = list; at != 0; at = matcher->links[at].next)
+	if (partition->n_chunks == 0)
+		return 0;
+	bits = pg_ceil_log2_32(n / BUCKET_READINGS + 1);
+	shift = Max(matcher->shift - bits, 0);
+	n_buckets = 1 << (matcher->shift - shift);
+
+	/* starts[b + 2] counts bucket b, then starts[b + 1] is where it goes on. */
+	memset(starts, 0, sizeof(uint32) * (n_buckets + 2));
+	n_first = partition->n_first;
+	for (Chunk *chunk = partition->chunks; chunk != NULL; chunk = chunk->next)
 	{
-		uint32		id = matcher->links[at].id;
-
-		if (stamps[id] == stamp)
-			continue;
-		stamps[id] = stamp;
-		ids[n++] = id;
+		for (uint32 i = 0; i < n_first; i++)
+			starts[((chunk->readings[i].number - first) >> shift) + 2]++;
+		n_first = CHUNK_READINGS;
 	}
-	return n;
+	for (uint32 b = 0; b < n_buckets; b++)
+		starts[b + 2] += starts[b + 1];
+	n_first = partition->n_first;
+	for (Chunk *chunk = partition->chunks; chunk != NULL; chunk = chunk->next)
+	{
+		for (uint32 i = 0; i < n_first; i++)
+			readings[starts[((chunk->readings[i].number - first) >> shift) + 1]++] = chunk->readings[i];
+		n_first = CHUNK_READINGS;
+	}
+
+	for (uint32 b = 0; b < n_buckets; b++)
+	{
+		if (starts[b + 1] - starts[b] > 1)
+			sort_readings(&readings[starts[b]], starts[b + 1] - starts[b]);
+		for (uint32 i = starts[b]; i < starts[b + 1]; i++)
+		{
+			if (n_distinct == 0 || compare_readings(&readings[n_distinct - 1], &readings[i]) != 0)
+				readings[n_distinct++] = readings[i];
+		}
+	}
+	return n_distinct;
 }
 
 static void
-count_match(Matcher *matcher, uint32 device, uint32 phone)
+count_partition(Matcher *matcher, const Reading *devices, uint32 n_devices,
+				const Reading *phones, uint32 n_phones)
 {
-	bool		found;
-	Match	   *match = matches_insert(matcher->matches, (uint64) device << 32 | phone, &found);
+	uint32		d = 0;
+	uint32		p = 0;
 
-	if (!found)
-		match->matched = 0;
-	match->matched++;
+	while (d < n_devices && p < n_phones)
+	{
+		uint64		number = phones[p].number;
+		uint32		end;
+
+		if (devices[d].number < number)
+		{
+			d++;
+			continue;
+		}
+		for (end = p + 1; end < n_phones && phones[end].number == number;)
+			end++;
+		for (; d < n_devices && devices[d].number == number; d++)
+		{
+			uint32		device = devices[d].id;
+
+			CHECK_FOR_INTERRUPTS();
+			if (matcher->sampled[device] == matcher->sample_size)
+				continue;
+			matcher->sampled[device]++;
+			for (uint32 i = p; i < end; i++)
+			{
+				uint64		pair = (uint64) device << 32 | phones[i].id;
+
+				prefetch(&matcher->matches->data[hash_pair(pair) & matcher->matches->sizemask]);
+				matcher->batch[matcher->n_batch++] = pair;
+				if (matcher->n_batch == BATCH)
+					count_batch(matcher);
+			}
+		}
+		p = end;
+	}
+}
+
+static void
+count_batch(Matcher *matcher)
+{
+	for (int i = 0; i < matcher->n_batch; i++)
+	{
+		bool		found;
+		Match	   *match = matches_insert(matcher->matches, matcher->batch[i], &found);
+
+		if (!found)
+			match->matched = 0;
+		match->matched++;
+	}
+	matcher->n_batch = 0;
+}
+
+/* A row for each device. */
+static void
+return_matches(Matcher *matcher, ReturnSetInfo *rsinfo)
+{
+	uint32		n_devices = matcher->devices.names.by_value->members;
+	uint64	   *starts = palloc_huge(sizeof(uint64) * ((Size) n_devices + 2));
+	Candidate  *candidates = palloc_huge(sizeof(Candidate) * matcher->matches->members);
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "stedi matches of a device",
+													  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(row_context);
+	matches_iterator iterator;
+	Match	   *match;
+
+	/* By device, as in sort_partition(). */
+	matches_start_iterate(matcher->matches, &iterator);
+	while ((match = matches_iterate(matcher->matches, &iterator)) != NULL)
+		starts[(match->pair >> 32) + 2]++;
+	for (uint32 d = 0; d < n_devices; d++)
+		starts[d + 2] += starts[d + 1];
+	matches_start_iterate(matcher->matches, &iterator);
+	while ((match = matches_iterate(matcher->matches, &iterator)) != NULL)
+	{
+		Candidate  *candidate = &candidates[starts[(match->pair >> 32) + 1]++];
+
+		candidate->email = matcher->phones.names.values[match->pair & PG_UINT32_MAX];
+		candidate->matched = match->matched;
+	}
+
+	for (uint32 d = 0; d < n_devices; d++)
+	{
+		Candidate  *first = &candidates[starts[d]];
+		uint64		n = starts[d + 1] - starts[d];
+		Datum	   *emails;
+		Datum	   *matched;
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		CHECK_FOR_INTERRUPTS();
+		sort_candidates(first, n);
+		emails = palloc_huge(sizeof(Datum) * n);
+		matched = palloc_huge(sizeof(Datum) * n);
+		for (uint64 i = 0; i < n; i++)
+		{
+			emails[i] = PointerGetDatum(first[i].email);
+			matched[i] = Int64GetDatum(first[i].matched);
+		}
+		values[0] = PointerGetDatum(matcher->devices.names.values[d]);
+		values[1] = PointerGetDatum(construct_array(emails, n, TEXTOID, -1, false, TYPALIGN_INT));
+		values[2] = PointerGetDatum(construct_array(matched, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		MemoryContextReset(row_context);
+	}
+	MemoryContextSwitchTo(old);
 }
 
 static uint32
@@ -580,4 +803,10 @@ mix(uint64 value)
 	value *= UINT64CONST(0xc4ceb9fe1a85ec53);
 	value ^= value >> 33;
 	return value;
+}
+
+static inline uint32
+hash_pair(uint64 pair)
+{
+	return (uint32) (mix(pair) >> 32);
 }

@@ -28,75 +28,61 @@
 -- SECURITY DEFINER because nobody else may read the key of the hashes.  It tells
 -- nothing but what it is asked for, of a serial number that the caller knows.
 CREATE FUNCTION stedi.erased_rival(serial_number text, OUT claimed boolean, OUT matched bigint)
-LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF EXISTS (SELECT FROM stedi.erasure_device) THEN
-		SELECT bool_or(d.claimed), max(d.matched) INTO claimed, matched
-		FROM stedi.erasure_device AS d
-		WHERE d.hash = stedi.erasure_hash('serial_number', serial_number);
-	END IF;
-END
-$$;
+LANGUAGE C STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER AS 'MODULE_PATHNAME', 'stedi_erased_rival';
 COMMENT ON FUNCTION stedi.erased_rival(text) IS
 	'whether people who were forgotten claimed a device, and how many of its moments one of them matched';
-CREATE INDEX erasure_device_hash_idx ON stedi.erasure_device (hash);
 
--- matched counts the moments of a device, of those looked at, at which somebody's
--- phone took a reading.  Both tables are read once, with the caller's rights.
+-- One row per serial number in step_trainer_landing.  emails are whose phones took
+-- readings at its moments, of those looked at, and matched at how many: the most
+-- first, ties in the order of the emails.  Both landing tables are read once, with
+-- the caller's rights.
 CREATE FUNCTION stedi.match_devices(sample_size integer)
-RETURNS TABLE (serial_number text, email text, matched bigint)
+RETURNS TABLE (serial_number text, emails text[], matched bigint[])
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 100000
 SET max_parallel_workers_per_gather = 0
 AS 'MODULE_PATHNAME', 'stedi_match_devices';
 COMMENT ON FUNCTION stedi.match_devices(integer) IS
-	'at how many moments of a device, of at most so many, whose phone took a reading';
+	'whose phones took readings at the moments of each device, of at most so many, and at how many';
 
 CREATE VIEW stedi.device_match WITH (security_invoker = true) AS
-SELECT serial_number, email, matched
-FROM stedi.match_devices((SELECT stedi.policy('sample_size')::integer));
+SELECT d.serial_number, m.email, m.matched
+FROM stedi.match_devices((SELECT stedi.policy('sample_size')::integer)) AS d,
+	 unnest(d.emails, d.matched) AS m(email, matched);
 COMMENT ON VIEW stedi.device_match IS
 	'at how many moments of a device, of those looked at, whose phone took a reading';
 
 CREATE VIEW stedi.device_evidence WITH (security_invoker = true) AS
-WITH matches AS MATERIALIZED (
-	SELECT serial_number, email, matched FROM stedi.device_match
+WITH claim AS (
+	SELECT serial_number, count(*) AS claimants, min(email) AS claimant
+	FROM (SELECT DISTINCT serial_number, email FROM stedi.customer_landing
+		  WHERE serial_number IS NOT NULL AND email IS NOT NULL) AS c
+	GROUP BY serial_number
 ), contest AS (
-	SELECT serial_number,
-		   (array_agg(email ORDER BY matched DESC, email))[1] AS best,
-		   max(matched) AS best_matched,
-		   coalesce((array_agg(matched ORDER BY matched DESC))[2], 0) AS second_matched
-	FROM matches
-	GROUP BY serial_number
-), claim AS (
-	SELECT serial_number, count(DISTINCT email) AS claimants, min(email) AS claimant
-	FROM stedi.customer_landing
-	WHERE serial_number IS NOT NULL AND email IS NOT NULL
-	GROUP BY serial_number
-), verdict AS (
 	SELECT d.serial_number,
+		   d.emails[1] AS best,
+		   coalesce(d.matched[1], 0) AS best_matched,
+		   coalesce(d.matched[2], 0) AS second_matched,
 		   coalesce(l.claimants, 0) AS claimants,
 		   l.claimant,
-		   c.best,
-		   coalesce(c.best_matched, 0) AS best_matched,
-		   coalesce(c.second_matched, 0) AS second_matched,
-		   coalesce(m.matched, 0) AS claimant_matched,
+		   coalesce(d.matched[array_position(d.emails, l.claimant)], 0) AS claimant_matched
+	FROM stedi.match_devices((SELECT stedi.policy('sample_size')::integer)) AS d
+	LEFT JOIN claim AS l USING (serial_number)
+	WHERE octet_length(d.serial_number) <= 1000	-- what an index can hold
+), verdict AS (
+	SELECT c.*,
 		   CASE
-			   WHEN c.best_matched >= (SELECT stedi.policy('min_matches')::integer)
-				AND c.best_matched >= c.second_matched * (SELECT stedi.policy('min_ratio')::numeric)
-				AND c.best_matched > c.second_matched
+			   WHEN best_matched >= (SELECT stedi.policy('min_matches')::integer)
+				AND best_matched >= second_matched * (SELECT stedi.policy('min_ratio')::numeric)
+				AND best_matched > second_matched
 			   THEN 'evidence'
-			   WHEN l.claimants = 1
-				AND coalesce(m.matched, 0) >= (SELECT stedi.policy('min_claim_matches')::integer)
-				AND coalesce(m.matched, 0) = coalesce(c.best_matched, 0)
+			   WHEN claimants = 1
+				AND claimant_matched >= (SELECT stedi.policy('min_claim_matches')::integer)
+				AND claimant_matched = best_matched
 			   THEN 'claim'
 			   ELSE 'unresolved'
 		   END AS basis
-	FROM (SELECT DISTINCT serial_number FROM stedi.step_trainer_landing
-		  WHERE octet_length(serial_number) <= 1000) AS d	-- what an index can hold
-	LEFT JOIN contest AS c USING (serial_number)
-	LEFT JOIN claim AS l USING (serial_number)
-	LEFT JOIN matches AS m ON m.serial_number = d.serial_number AND m.email = l.claimant
+	FROM contest AS c
+	OFFSET 0	-- else basis is computed wherever it is used
 )
 SELECT v.serial_number,
 	   CASE WHEN NOT f.contests THEN CASE v.basis WHEN 'evidence' THEN v.best WHEN 'claim' THEN v.claimant END END AS email,
