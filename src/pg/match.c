@@ -16,6 +16,10 @@
  * numbers, so it is the same in whatever order the readings come.  If the readings
  * do not fit into memory, the partitions of the largest numbers are given up, and
  * the tables are read again for these.
+ *
+ * Workers of a parallel query fill partitions of their own, which the leader adds
+ * to its.  If those of one do not fit into its part of the memory, the leader reads
+ * alone from then on.
  */
 #include "postgres.h"
 
@@ -24,19 +28,25 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
+#include "optimizer/cost.h"
+#include "port/atomics.h"
 #include "port/pg_bitutils.h"
+#include "storage/dsm.h"
+#include "tcop/tcopprot.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/dsa.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
 #include "pg/compat.h"
+#include "pg/match.h"
 
 PG_FUNCTION_INFO_V1(stedi_match_devices);
 
@@ -155,6 +165,8 @@ typedef struct Matcher
 	Size		max_memory;		/* of readings */
 	int32		sample_size;
 	MemoryContext pass_context; /* of what a pass reads */
+	bool		is_worker;		/* it does not give up partitions */
+	bool		alone;			/* without workers */
 
 	Side		devices;
 	Side		phones;
@@ -176,12 +188,40 @@ typedef struct Matcher
 	int			filter_shift;
 } Matcher;
 
-typedef struct ReadingReceiver
+/* What a worker has read, in shared memory: readings, partition after partition,
+ * and then the names, each aligned. */
+typedef struct Share
 {
-	DestReceiver base;
+	uint32		n_readings[MAX_PARTITIONS];
+	uint32		n_names;
+	Reading		readings[FLEXIBLE_ARRAY_MEMBER];
+} Share;
+
+#define MAX_SHARES 64			/* more workers read nothing */
+
+/* What processes that read a landing table share. */
+typedef struct SharedPass
+{
+	int			leader_pid;
+	bool		is_phones;
+	Size		max_memory;		/* of a worker */
+	uint64		first;
+	uint64		last;
+	int			filter_shift;
+	dsa_handle	area;
+	pg_atomic_uint32 n_shares;
+	dsa_pointer shares[MAX_SHARES];
+	bool		full;			/* a worker had no room: the pass is in vain */
+	uint64		filter[FLEXIBLE_ARRAY_MEMBER];
+} SharedPass;
+
+/* Of one process */
+typedef struct Reader
+{
+	SharedPass *shared;
 	Matcher    *matcher;
 	Side	   *side;
-} ReadingReceiver;
+} Reader;
 
 /* Whose phone it is, and at how many moments of a device. */
 typedef struct Candidate
@@ -191,12 +231,18 @@ typedef struct Candidate
 } Candidate;
 
 static bool run_pass(Matcher *matcher);
-static void read_landing(Matcher *matcher, const char *query, Side *side);
-static void start_reading(DestReceiver *self, int operation, TupleDesc desc);
-static bool receive_reading(TupleTableSlot *slot, DestReceiver *self);
-static void end_reading(DestReceiver *self);
+static void read_landing(Matcher *matcher, const char *text, Side *side);
+static dsm_segment *share_pass(const Matcher *matcher, const Side *side, dsa_area *area);
+static void run_query(const char *text, bool alone, dsm_segment *shared);
+static void *begin_reading(void *shared);
+static bool receive_reading(void *state, TupleTableSlot *slot);
+static void end_reading(void *state);
+static dsa_pointer make_share(dsa_area *area, const Side *side, int n_partitions);
+static void add_share(Matcher *matcher, Side *side, const Share *share);
+static void start_pass(Matcher *matcher);
 static void take_reading(Matcher *matcher, Side *side, uint64 number, uint32 id);
 static void put_away_batch(Matcher *matcher, Side *side);
+static void put_away(Matcher *matcher, Side *side, const Reading *reading);
 static bool add_chunk(Matcher *matcher, Partition *partition);
 static Size needed_memory(const Matcher *matcher);
 static void give_up_partition(Matcher *matcher);
@@ -212,6 +258,17 @@ static void count_batch(Matcher *matcher);
 static void return_matches(Matcher *matcher, ReturnSetInfo *rsinfo);
 static uint32 name_id(Names *names, text *value);
 static void *palloc_huge(Size size);
+
+/* Whom the leader's part of a parallel query reads for. */
+static Matcher *leader;
+
+const StediSink stedi_reading_sink = {begin_reading, receive_reading, end_reading};
+
+static inline uint32
+count_readings(const Partition *partition)
+{
+	return partition->n_chunks * CHUNK_READINGS - (CHUNK_READINGS - partition->n_first);
+}
 
 static inline int
 compare_readings(const Reading *a, const Reading *b)
@@ -301,6 +358,24 @@ stedi_match_devices(PG_FUNCTION_ARGS)
 static bool
 run_pass(Matcher *matcher)
 {
+	start_pass(matcher);
+	read_landing(matcher, "SELECT sensor_reading_time, serial_number FROM stedi.step_trainer_landing",
+				 &matcher->devices);
+	if (!matcher->full)
+	{
+		make_filter(matcher);
+		read_landing(matcher, "SELECT \"timestamp\", email FROM stedi.accelerometer_landing",
+					 &matcher->phones);
+	}
+	if (!matcher->full)
+		count_matches(matcher);
+	MemoryContextReset(matcher->pass_context);
+	return !matcher->full;
+}
+
+static void
+start_pass(Matcher *matcher)
+{
 	Side	   *sides[] = {&matcher->devices, &matcher->phones};
 	uint64		width = matcher->last - matcher->first;
 
@@ -318,66 +393,120 @@ run_pass(Matcher *matcher)
 		sides[i]->n_batch = 0;
 		sides[i]->last.id = PG_UINT32_MAX;
 	}
-
-	read_landing(matcher, "SELECT sensor_reading_time, serial_number FROM stedi.step_trainer_landing",
-				 &matcher->devices);
-	if (!matcher->full)
-	{
-		make_filter(matcher);
-		read_landing(matcher, "SELECT \"timestamp\", email FROM stedi.accelerometer_landing",
-					 &matcher->phones);
-	}
-	if (!matcher->full)
-		count_matches(matcher);
-	MemoryContextReset(matcher->pass_context);
-	return !matcher->full;
 }
 
 /* With the snapshot and the rights of the query that called. */
 static void
-read_landing(Matcher *matcher, const char *query, Side *side)
+read_landing(Matcher *matcher, const char *text, Side *side)
 {
-	ReadingReceiver receiver = {0};
-	SPIExecuteOptions options = {0};
+	Matcher    *outer = leader;
+	dsa_area   *area = dsa_create(LWTRANCHE_PARALLEL_QUERY_DSA);
+	dsm_segment *segment = share_pass(matcher, side, area);
+	SharedPass *shared = dsm_segment_address(segment);
+	uint32		n_shares;
 
-	receiver.base.receiveSlot = receive_reading;
-	receiver.base.rStartup = start_reading;
-	receiver.base.rShutdown = end_reading;
-	receiver.base.rDestroy = end_reading;
-	receiver.base.mydest = DestTuplestore;
-	receiver.matcher = matcher;
-	receiver.side = side;
-	options.read_only = true;
-	options.dest = &receiver.base;
-
-	SPI_connect();
-	if (SPI_execute_extended(query, &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the landing tables");
-	SPI_finish();
+	leader = matcher;
+	PG_TRY();
+	{
+		run_query(text, matcher->alone, segment);
+	}
+	PG_FINALLY();
+	{
+		leader = outer;
+	}
+	PG_END_TRY();
 	put_away_batch(matcher, side);
+
+	n_shares = Min(pg_atomic_read_u32(&shared->n_shares), MAX_SHARES);
+	for (uint32 i = 0; i < n_shares && !matcher->full && !shared->full; i++)
+	{
+		add_share(matcher, side, dsa_get_address(area, shared->shares[i]));
+		dsa_free(area, shared->shares[i]);
+	}
+	if (shared->full)
+		matcher->alone = matcher->full = true;
+	dsm_detach(segment);
+	dsa_detach(area);
+}
+
+static dsm_segment *
+share_pass(const Matcher *matcher, const Side *side, dsa_area *area)
+{
+	Size		n_words = matcher->filter == NULL ? 0 :
+		((matcher->last - matcher->first) >> matcher->filter_shift) / 64 + 1;
+	dsm_segment *segment = dsm_create(offsetof(SharedPass, filter) + sizeof(uint64) * n_words, 0);
+	SharedPass *shared = dsm_segment_address(segment);
+
+	memset(shared, 0, offsetof(SharedPass, filter));
+	shared->leader_pid = MyProcPid;
+	shared->is_phones = side == &matcher->phones;
+	shared->max_memory = (matcher->max_memory - Min(matcher->memory, matcher->max_memory)) /
+		(max_parallel_workers_per_gather + 1);
+	shared->first = matcher->first;
+	shared->last = matcher->last;
+	shared->filter_shift = matcher->filter_shift;
+	shared->area = dsa_get_handle(area);
+	pg_atomic_init_u32(&shared->n_shares, 0);
+	if (n_words > 0)
+		memcpy(shared->filter, matcher->filter, sizeof(uint64) * n_words);
+	return segment;
 }
 
 static void
-start_reading(DestReceiver *self, int operation, TupleDesc desc)
+run_query(const char *text, bool alone, dsm_segment *shared)
 {
+	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(text));
+	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, text, NULL, 0, NULL);
+	PlannedStmt *plan = pg_plan_query(linitial_node(Query, queries), text,
+									  alone ? 0 : CURSOR_OPT_PARALLEL_OK, NULL);
+	QueryDesc  *desc;
+
+	stedi_sink_put(plan, STEDI_SINK_READINGS, shared);
+	desc = CreateQueryDesc(plan, text, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
+	ExecutorStart(desc, 0);
+	StediExecutorRun(desc);
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
 }
 
-static void
-end_reading(DestReceiver *self)
+static void *
+begin_reading(void *state)
 {
+	SharedPass *shared = state;
+	Reader	   *reader = palloc0(sizeof(Reader));
+	Matcher    *matcher = leader;
+
+	if (shared->leader_pid != MyProcPid)
+	{
+		matcher = palloc0(sizeof(Matcher));
+		matcher->is_worker = true;
+		matcher->max_memory = shared->max_memory;
+		matcher->pass_context = CurrentMemoryContext;
+		matcher->devices.names.by_value = names_create(CurrentMemoryContext, MIN_ENTRIES, NULL);
+		matcher->phones.names.by_value = names_create(CurrentMemoryContext, MIN_ENTRIES, NULL);
+		matcher->first = shared->first;
+		matcher->last = shared->last;
+		start_pass(matcher);
+		matcher->filter_shift = shared->filter_shift;
+		if (shared->is_phones)
+			matcher->filter = shared->filter;
+	}
+	reader->shared = shared;
+	reader->matcher = matcher;
+	reader->side = shared->is_phones ? &matcher->phones : &matcher->devices;
+	return reader;
 }
 
-/* False ends the query. */
 static bool
-receive_reading(TupleTableSlot *slot, DestReceiver *self)
+receive_reading(void *state, TupleTableSlot *slot)
 {
-	ReadingReceiver *receiver = (ReadingReceiver *) self;
-	Matcher    *matcher = receiver->matcher;
-	Side	   *side = receiver->side;
+	Reader	   *reader = state;
+	Matcher    *matcher = reader->matcher;
+	Side	   *side = reader->side;
 	text	   *name;
 
-	slot_getallattrs(slot);
-	if (slot->tts_isnull[1])
+	if (matcher->full || slot->tts_isnull[1])
 		return true;
 	if (slot->tts_isnull[0])
 	{
@@ -398,7 +527,96 @@ receive_reading(TupleTableSlot *slot, DestReceiver *self)
 	}
 	if (PointerGetDatum(name) != slot->tts_values[1])
 		pfree(name);
-	return !matcher->full;
+	return true;
+}
+
+static void
+end_reading(void *state)
+{
+	Reader	   *reader = state;
+	SharedPass *shared = reader->shared;
+	dsa_area   *area;
+	uint32		at;
+
+	if (!reader->matcher->is_worker)
+		return;
+	put_away_batch(reader->matcher, reader->side);
+	at = pg_atomic_fetch_add_u32(&shared->n_shares, 1);
+	if (reader->matcher->full || at >= MAX_SHARES)
+	{
+		shared->full = true;
+		return;
+	}
+	area = dsa_attach(shared->area);
+	shared->shares[at] = make_share(area, reader->side, reader->matcher->n_partitions);
+	dsa_detach(area);
+}
+
+static dsa_pointer
+make_share(dsa_area *area, const Side *side, int n_partitions)
+{
+	uint32		n_names = side->names.by_value->members;
+	Size		size = 0;
+	dsa_pointer pointer;
+	Share	   *share;
+	Reading    *reading;
+	char	   *name;
+
+	for (int p = 0; p < n_partitions; p++)
+		size += sizeof(Reading) * count_readings(&side->partitions[p]);
+	size = MAXALIGN(offsetof(Share, readings) + size);
+	for (uint32 i = 0; i < n_names; i++)
+		size += MAXALIGN(VARSIZE_ANY(side->names.values[i]));
+
+	pointer = dsa_allocate_extended(area, size, DSA_ALLOC_HUGE);
+	share = dsa_get_address(area, pointer);
+	memset(share, 0, offsetof(Share, readings));
+	reading = share->readings;
+	for (int p = 0; p < n_partitions; p++)
+	{
+		uint32		n = side->partitions[p].n_first;
+
+		share->n_readings[p] = count_readings(&side->partitions[p]);
+		for (const Chunk *chunk = side->partitions[p].chunks; chunk != NULL; chunk = chunk->next)
+		{
+			memcpy(reading, chunk->readings, sizeof(Reading) * n);
+			reading += n;
+			n = CHUNK_READINGS;
+		}
+	}
+	share->n_names = n_names;
+	name = (char *) MAXALIGN(reading);
+	for (uint32 i = 0; i < n_names; i++)
+	{
+		memcpy(name, side->names.values[i], VARSIZE_ANY(side->names.values[i]));
+		name += MAXALIGN(VARSIZE_ANY(name));
+	}
+	return pointer;
+}
+
+static void
+add_share(Matcher *matcher, Side *side, const Share *share)
+{
+	uint32	   *ids = palloc_huge(sizeof(uint32) * share->n_names);
+	const Reading *reading = share->readings;
+	Size		n_readings = 0;
+	text	   *name;
+
+	for (int p = 0; p < MAX_PARTITIONS; p++)
+		n_readings += share->n_readings[p];
+	name = (text *) MAXALIGN(reading + n_readings);
+	for (uint32 i = 0; i < share->n_names; i++)
+	{
+		ids[i] = name_id(&side->names, name);
+		name = (text *) ((char *) name + MAXALIGN(VARSIZE_ANY(name)));
+	}
+	for (Size i = 0; i < n_readings && !matcher->full; i++)
+	{
+		Reading		own = {reading[i].number, ids[reading[i].id]};
+
+		put_away(matcher, side, &own);
+	}
+	pfree(ids);
 }
 
 static void
@@ -421,21 +639,23 @@ put_away_batch(Matcher *matcher, Side *side)
 {
 	for (int i = 0; i < side->n_batch && !matcher->full; i++)
 	{
-		Reading    *reading = &side->batch[i];
-		uint64		offset = reading->number - matcher->first;
-		Partition  *partition = &side->partitions[offset >> matcher->shift];
-		uint64		bit = offset >> matcher->filter_shift;
+		uint64		bit = (side->batch[i].number - matcher->first) >> matcher->filter_shift;
 
-		if (matcher->filter != NULL && (matcher->filter[bit / 64] >> bit % 64 & 1) == 0)
-			continue;
-		/* Its partition may have been given up meanwhile. */
-		if (reading->number > matcher->last)
-			continue;
-		if (partition->n_first == CHUNK_READINGS && !add_chunk(matcher, partition))
-			continue;
-		partition->chunks->readings[partition->n_first++] = *reading;
+		if (matcher->filter == NULL || (matcher->filter[bit / 64] >> bit % 64 & 1) != 0)
+			put_away(matcher, side, &side->batch[i]);
 	}
 	side->n_batch = 0;
+}
+
+static void
+put_away(Matcher *matcher, Side *side, const Reading *reading)
+{
+	Partition  *partition = &side->partitions[(reading->number - matcher->first) >> matcher->shift];
+
+	/* Its partition may have been given up meanwhile. */
+	if (reading->number <= matcher->last &&
+		(partition->n_first < CHUNK_READINGS || add_chunk(matcher, partition)))
+		partition->chunks->readings[partition->n_first++] = *reading;
 }
 
 /* False if there is no room: the pass is in vain, or the partition given up. */
@@ -456,10 +676,10 @@ add_chunk(Matcher *matcher, Partition *partition)
 	matcher->memory += sizeof(Chunk);
 	matcher->max_chunks = Max(matcher->max_chunks, partition->n_chunks);
 
-	while (needed_memory(matcher) > matcher->max_memory && matcher->n_partitions > 1)
+	while (needed_memory(matcher) > matcher->max_memory && matcher->n_partitions > 1 && !matcher->is_worker)
 		give_up_partition(matcher);
 	/* A single moment cannot be divided. */
-	matcher->full = matcher->shift > 0 && needed_memory(matcher) > matcher->max_memory;
+	matcher->full = (matcher->shift > 0 || matcher->is_worker) && needed_memory(matcher) > matcher->max_memory;
 	return partition->chunks != NULL && !matcher->full;
 }
 
@@ -595,7 +815,7 @@ static uint32
 sort_partition(const Matcher *matcher, const Partition *partition, uint64 first,
 			   Reading *readings, uint32 *starts)
 {
-	uint32		n = partition->n_chunks * CHUNK_READINGS - (CHUNK_READINGS - partition->n_first);
+	uint32		n = count_readings(partition);
 	int			bits;
 	int			shift;
 	uint32		n_buckets;

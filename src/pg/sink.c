@@ -24,6 +24,7 @@
 
 #include "pg/compat.h"
 #include "pg/heap_writer.h"
+#include "pg/match.h"
 #include "pg/sink.h"
 
 /* The first: no plan has so many others. */
@@ -49,6 +50,7 @@ static void rescan_sink(CustomScanState *node);
 
 static const StediSink *const sinks[] = {
 	[STEDI_SINK_HEAP] = &stedi_heap_sink,
+	[STEDI_SINK_READINGS] = &stedi_reading_sink,
 };
 
 static const CustomScanMethods scan_methods = {

@@ -28,6 +28,7 @@ typedef struct StediSink
 typedef enum StediSinkKind
 {
 	STEDI_SINK_HEAP,			/* heap_writer.h */
+	STEDI_SINK_READINGS,		/* match.h */
 } StediSinkKind;
 
 /* At the start of the library, in parallel workers, too. */

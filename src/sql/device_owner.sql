@@ -39,7 +39,6 @@ COMMENT ON FUNCTION stedi.erased_rival(text) IS
 CREATE FUNCTION stedi.match_devices(sample_size integer)
 RETURNS TABLE (serial_number text, emails text[], matched bigint[])
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED ROWS 100000
-SET max_parallel_workers_per_gather = 0
 AS 'MODULE_PATHNAME', 'stedi_match_devices';
 COMMENT ON FUNCTION stedi.match_devices(integer) IS
 	'whose phones took readings at the moments of each device, of at most so many, and at how many';

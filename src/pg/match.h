@@ -1,0 +1,13 @@
+/*
+ * match.h
+ *		Matching devices and phones by the moments of their readings.
+ */
+#ifndef STEDI_PG_MATCH_H
+#define STEDI_PG_MATCH_H
+
+#include "pg/sink.h"
+
+/* Takes all readings of a landing table, for stedi.match_devices(). */
+extern const StediSink stedi_reading_sink;
+
+#endif							/* STEDI_PG_MATCH_H */
