@@ -297,6 +297,17 @@ CREATE FUNCTION matches(sample_size int) RETURNS TABLE (serial_number text, emai
 $$;
 SELECT count(*) AS pairs, sum(matched) AS matches, max(matched) FROM every_match;
 SELECT count(*) FROM ((TABLE every_match EXCEPT SELECT * FROM matches(100000)) UNION ALL (SELECT * FROM matches(100000) EXCEPT TABLE every_match)) AS d;
+-- and read by several processes
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT count(*) FROM ((TABLE every_match EXCEPT SELECT * FROM matches(100000)) UNION ALL (SELECT * FROM matches(100000) EXCEPT TABLE every_match)) AS d;
+SET parallel_leader_participation = off;
+SELECT count(*) FROM ((TABLE every_match EXCEPT SELECT * FROM matches(100000)) UNION ALL (SELECT * FROM matches(100000) EXCEPT TABLE every_match)) AS d;
+RESET parallel_leader_participation;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
 SELECT * FROM regress.error('SELECT * FROM stedi.match_devices(0)');
 CREATE TEMP TABLE small AS SELECT * FROM matches(7);
 SELECT count(*) AS not_within FROM small AS s
@@ -325,6 +336,17 @@ SELECT count(*) FROM (
 	(TABLE many EXCEPT SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m)
 	UNION ALL
 	(SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m EXCEPT TABLE many)) AS d;
+-- which is too little for several processes
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT count(*) FROM (
+	(TABLE many EXCEPT SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m)
+	UNION ALL
+	(SELECT sample_size, m.* FROM unnest('{7, 100, 1000000}'::int[]) AS sample_size, matches(sample_size) AS m EXCEPT TABLE many)) AS d;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
 -- and if a single moment fills the memory
 SET hash_mem_multiplier = 1;
 CREATE TEMP TABLE crowd AS

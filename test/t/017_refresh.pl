@@ -76,6 +76,8 @@ is_deeply(\@looped, [], 'no reading is looked for once per something else');
 cmp_ok($parallel, '>=', 3, 'readings are read in parallel');
 is_deeply(\@sent, [], 'no row goes from one process to another to be written');
 cmp_ok($sinks, '>=', scalar @zones, 'each zone is written where its rows are made');
+is(scalar(grep { $_->{'Query Text'} =~ /^SELECT "timestamp", email/ && ($_->{Plan}{'Workers Launched'} // 0) > 0 } @plans), 1,
+	'the readings of phones are matched by several processes');
 
 sub plans
 {
