@@ -329,6 +329,14 @@ SELECT count(*) FROM stedi.forget('gus@example.net') WHERE kind = 'rows erased';
 SELECT serial_number, email, basis FROM stedi.device_owner WHERE serial_number IN ('dev-both', 'dev-gus') ORDER BY 1;
 SELECT count(*) FROM stedi.step_trainer_trusted WHERE email = 'eve@example.net';
 
+-- Of several who were forgotten one claim is enough, and the most matches count.
+INSERT INTO stedi.erasure_device (person, hash, claimed, matched)
+SELECT person, stedi.erasure_hash('serial_number', 'dev-old'), claimed, matched
+FROM (VALUES ('one', true, 2), ('two', false, 5), ('three', false, 1)) AS p(person, claimed, matched);
+SELECT * FROM stedi.erased_rival('dev-old');
+SELECT * FROM stedi.erased_rival('dev-unheard-of');
+DELETE FROM stedi.erasure_device WHERE person IN ('one', 'two', 'three');
+
 DROP VIEW wrong_reject, damage_object, lost, gained, ledger, record;
 DROP TABLE damage, before;
 DELETE FROM stedi.erasure;

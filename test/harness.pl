@@ -188,6 +188,7 @@ sub run_regress
 	open(my $out, '-|', in_work('sh', '-c', 'exec "$@" 2>&1', 'sh'), $program, "--bindir=$bindir", '--dlpath=.', "--host=$ENV{PGHOST}", '--user=postgres', @arguments)
 		or die "$program: $!\n";
 	my $seen = 0;
+	my $bad = 0;
 	while (my $line = <$out>)
 	{
 		print $line;
@@ -197,9 +198,12 @@ sub run_regress
 		next unless defined $name;
 		note_result($suite, $name, $ok);
 		$seen++;
+		$bad++ unless $ok;
 	}
-	close $out;
+	# It gives up when a server or a program that it needs is gone.
+	my $finished = close $out;
 	note_result($suite, 'no test was run', 0) unless $seen;
+	note_result($suite, 'the program itself', 0) unless $finished || $bad;
 	my ($dir) = map { /^--outputdir=(.*)/ ? $1 : () } @arguments;
 	system('cat', "$work/$dir/regression.diffs") if -s "$work/$dir/regression.diffs";
 	return;

@@ -89,6 +89,31 @@ $s3->put(key('record/one.json'), '{"id":1,"payload":"' . 'x' x 20_000_000 . "\"}
 is($out, '1|1', 'a record above stedi.max_record_size is a reject');
 cmp_ok($kb, '<', $limit_mb * 1024, "and takes less than $limit_mb MB");
 is(one('SELECT sqlstate, byte_length, octet_length(raw) FROM stedi.reject'), '54000|20000021|65536', 'of which the beginning is kept');
+
+# Devices are matched within the memory of maintenance, in as many passes as it takes.
+my $n_readings = 2_000_000;
+one(<<"SQL");
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
+SELECT to_timestamp(i), 'device ' || i % 3, i FROM generate_series(1, $n_readings) AS i;
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", record_id)
+SELECT 'phone ' || i % 7, to_timestamp(i), i FROM generate_series(1, $n_readings) AS i;
+SQL
+foreach my $memory ([ '1MB', 24 ], [ '32MB', 128 ])
+{
+	my ($setting, $limit) = @$memory;
+	$session->quit;
+	$session = session($node);
+	$pid = backend_pid($session);
+	$session->query("SET work_mem = '64kB'; SET hash_mem_multiplier = 2; SET maintenance_work_mem = '$setting'");
+	($kb, $out) = highest($session, $pid,
+		'SELECT count(DISTINCT serial_number), count(*), sum(m) FROM stedi.match_devices(1000000), unnest(matched) AS m');
+	is($out, "3|21|$n_readings", "devices are matched with $setting");
+	cmp_ok($kb, '<', $limit * 1024, "which takes less than $limit MB");
+	diag sprintf '%d readings with %s: %d MB of memory', $n_readings, $setting, $kb / 1024;
+}
+cmp_ok($kb, '>', 48 * 1024, 'and more if it may');
+one('TRUNCATE stedi.step_trainer_landing, stedi.accelerometer_landing');
+
 # Many small objects: what one takes is given back before the next.
 my $n_small = 2000;
 my $small_dir = scratch_dir();
