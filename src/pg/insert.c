@@ -54,6 +54,9 @@
 #define MAX_PAGES_AHEAD	64
 #define PAGES_PER_AHEAD	8
 
+/* A bulk insert has a ring of so many buffers, or an eighth of all. */
+#define RING_PAGES	(16 * 1024 * 1024 / BLCKSZ)
+
 /* How the values of an attribute lie in a heap tuple. */
 typedef struct Field
 {
@@ -62,6 +65,13 @@ typedef struct Field
 	bool		byval;
 	bool		packable;		/* may have a varlena header of one byte */
 } Field;
+
+/* A page that was added to the table, and the buffer that it got. */
+typedef struct AddedPage
+{
+	BlockNumber block;
+	Buffer		buffer;
+} AddedPage;
 
 struct StediInserter
 {
@@ -91,6 +101,9 @@ struct StediInserter
 	int			next_page;
 	int			end_page;
 	BlockNumber n_filled;		/* since the inserter is there */
+	AddedPage	added[RING_PAGES];	/* the last of them, in a ring */
+	size_t		n_added;		/* since begin */
+	size_t		n_written;		/* of them, the first ones */
 
 	/* INSERT */
 	SPIPlanPtr	plan;			/* NULL: multi-insert is used */
@@ -108,6 +121,8 @@ static HeapTuple form_tuple(const StediInserter *inserter, const Datum *values, 
 static void flush_batch(StediInserter *inserter, bool full);
 static void put_batch(StediInserter *inserter, bool full);
 static void add_pages(StediInserter *inserter);
+static void note_added(StediInserter *inserter, BlockNumber block, Buffer buffer);
+static void write_pages(StediInserter *inserter, int n);
 static void leave_pages(StediInserter *inserter);
 static StediInserted insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
 static StediInserted execute_insert(StediInserter *inserter);
@@ -243,6 +258,8 @@ stedi_inserter_begin(StediInserter *inserter)
 	InitResultRelInfo(inserter->result_rel, inserter->rel, 0, NULL, 0);
 	ExecOpenIndices(inserter->result_rel, false);
 	inserter->bulk = GetBulkInsertState();
+	inserter->n_added = 0;
+	inserter->n_written = 0;
 	inserter->first_block = InvalidBlockNumber;
 	inserter->last_block = 0;
 }
@@ -439,9 +456,16 @@ put_batch(StediInserter *inserter, bool full)
 	inserter->n_filled += fills_page;
 	if (page != InvalidBuffer)
 		ReleaseBuffer(page);
-	else if (fills_page &&
-			 ItemPointerGetBlockNumber(&inserter->slots[inserter->n_rows - 1]->tts_tid) >= n_blocks)
-		add_pages(inserter);
+	else if (fills_page)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&inserter->slots[inserter->n_rows - 1]->tts_tid);
+
+		if (block >= n_blocks)
+		{
+			note_added(inserter, block, inserter->bulk->current_buf);
+			add_pages(inserter);
+		}
+	}
 }
 
 /*
@@ -462,6 +486,7 @@ add_pages(StediInserter *inserter)
 
 	if (n == 0 || RelationUsesLocalBuffers(rel))
 		return;
+	write_pages(inserter, n);
 	if (locks)
 		LockRelationForExtension(rel, ExclusiveLock);
 	first = RelationGetNumberOfBlocks(rel);
@@ -480,12 +505,46 @@ add_pages(StediInserter *inserter)
 			ReleaseBuffer(page);
 			break;
 		}
+		note_added(inserter, first + inserter->end_page, page);
 		inserter->pages[inserter->end_page++] = page;
 	}
 	if (inserter->end_page > 0)
 		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + inserter->end_page - 1, zeros.data, false);
 	if (locks)
 		UnlockRelationForExtension(rel, ExclusiveLock);
+}
+
+static void
+note_added(StediInserter *inserter, BlockNumber block, Buffer buffer)
+{
+	AddedPage  *page = &inserter->added[inserter->n_added++ % RING_PAGES];
+
+	page->block = block;
+	page->buffer = buffer;
+}
+
+/*
+ * Write out the pages whose buffers the next n pages will get, which otherwise
+ * happened while they are added, with others waiting.
+ */
+static void
+write_pages(StediInserter *inserter, int n)
+{
+	size_t		ring = Min(RING_PAGES, NBuffers / 8);
+	/* Some of the ring are pages that heapam has added. */
+	size_t		kept = ring - ring / 8;
+
+	for (; inserter->n_written < inserter->n_added && inserter->n_written + kept < inserter->n_added + n;
+		 inserter->n_written++)
+	{
+		const AddedPage *page = &inserter->added[inserter->n_written % RING_PAGES];
+
+		if (!StediReadRecentBuffer(inserter->rel, page->block, page->buffer))
+			continue;
+		LockBuffer(page->buffer, BUFFER_LOCK_SHARE);
+		FlushOneBuffer(page->buffer);
+		UnlockReleaseBuffer(page->buffer);
+	}
 }
 
 /* Leave the pages that no batch has filled to others. */
