@@ -410,6 +410,27 @@ SELECT count(*) AS rows_that_differ FROM (
 	EXCEPT SELECT l.*::text, pg_column_size(f), pg_column_size(n), pg_column_size(o), pg_column_size(q) FROM inserted AS l) AS d;
 DROP TABLE laid_out, inserted;
 
+-- Pages: they are filled as INSERT fills them, those that were added for nothing are
+-- used by the next load, and the ledger knows where the rows are.
+CREATE TABLE paged (n integer, t text, record_id bigint);
+SELECT string_agg(format('{"n":%s,"t":"%s"}', i, repeat('x', i % 50)), E'\n') AS content FROM generate_series(1, 50000) AS i \gset
+SELECT loaded FROM generate_series(1, 5) AS i, LATERAL pg_temp.load('paged', :'content' || repeat(E'\n', i));
+CREATE TABLE inserted AS SELECT * FROM paged;
+SELECT count(*), count(DISTINCT record_id), sum(n), sum(length(t)) FROM paged;
+SELECT pg_relation_size('paged') < 1.04 * pg_relation_size('inserted') AS is_full;
+SELECT count(*) FROM stedi.object AS o,
+	LATERAL (SELECT min(b), max(b) FROM paged, LATERAL (SELECT (ctid::text::point)[0] AS b) AS t WHERE record_id >> 32 = o.object_id) AS b
+WHERE target = 'paged'::regclass AND first_block = b.min AND last_block = b.max;
+DROP TABLE paged, inserted;
+-- rows that are small once they are compressed
+CREATE TABLE paged (t text);
+SELECT loaded FROM pg_temp.load('paged', (SELECT string_agg(format('{"t":"%s%s"}', i, repeat('x', 3000)), E'\n') FROM generate_series(1, 2000) AS i));
+CREATE TABLE inserted (t text);
+INSERT INTO inserted SELECT i || repeat('x', 3000) FROM generate_series(1, 2000) AS i;
+SELECT count(*) FROM (SELECT * FROM paged EXCEPT SELECT * FROM inserted) AS d;
+SELECT pg_relation_size('paged') <= pg_relation_size('inserted') AS is_full;
+DROP TABLE paged, inserted;
+
 -- On the table itself, a load has no lock that INSERT does not have.
 BEGIN;
 SELECT count(*) FROM stedi.load('bounded', :'uri');

@@ -12,6 +12,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "commands/vacuum.h"
 #include "executor/executor.h"
+#include "storage/bufmgr.h"
 #include "storage/latch.h"
 #include "storage/smgr.h"
 #include "utils/acl.h"
@@ -54,6 +55,17 @@ StediMayMaintain(Oid relid, Oid userid)
 	return object_ownercheck(RelationRelationId, relid, userid);
 #else
 	return pg_class_ownercheck(relid, userid);
+#endif
+}
+
+/* 16: a relation's files got another name for where they are */
+static inline bool
+StediReadRecentBuffer(Relation rel, BlockNumber block, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 160000
+	return ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
+#else
+	return ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
 #endif
 }
 

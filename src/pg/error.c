@@ -91,6 +91,21 @@ stedi_report(const StediStatus *status)
 			 status->hint[0] ? errhint("%s", status->hint) : 0));
 }
 
+bool
+stedi_concerns_source(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION: /* cancel, shutdown */
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INTERNAL_ERROR:
+			return false;
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+			return sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;	/* throttled */
+	}
+	return true;
+}
+
 char *
 stedi_status_line(const StediStatus *status)
 {

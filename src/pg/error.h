@@ -20,6 +20,10 @@ extern int	stedi_fault_sqlstate(StediJsonFault fault);
 /* ereport(ERROR) with the status's code, message, detail and hint. */
 pg_noreturn extern void stedi_report(const StediStatus *status);
 
+/* Is an error of loading a source one of that source, and no reason to give up on
+ * the others? */
+extern bool stedi_concerns_source(int sqlstate);
+
 /* message, and the detail in brackets: one line for a ledger; palloc'd */
 extern char *stedi_status_line(const StediStatus *status);
 

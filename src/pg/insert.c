@@ -11,8 +11,11 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/heaptoast.h"
+#include "access/hio.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -20,6 +23,10 @@
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/freespace.h"
+#include "storage/lmgr.h"
+#include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -38,11 +45,36 @@
 #define BATCH_ROWS	1000
 #define BATCH_BYTES	(64 * 1024)
 
+/*
+ * From PostgreSQL 16 on, heapam adds pages to a table many at a time.  On 15 it adds
+ * one, which it writes full of zeros, while whoever else needs one waits for the
+ * lock.  So there a batch is what fits into a page, and pages for the batches to
+ * come are added here, which are written once: at most MAX_PAGES_AHEAD, and one
+ * for every PAGES_PER_AHEAD that were filled, so that few are left over.
+ */
+#define ADDS_PAGES	(PG_VERSION_NUM < 160000)
+#define MAX_PAGES_AHEAD	64
+#define PAGES_PER_AHEAD	8
+
+/* A bulk insert has a ring of so many buffers, or an eighth of all. */
+#define RING_PAGES	(16 * 1024 * 1024 / BLCKSZ)
+
+/* The WAL writer is woken for each of so many parts of the buffers of the WAL. */
+#define WAL_PARTS	8
+
+/* A page that was added to the table, and the buffer that it got. */
+typedef struct AddedPage
+{
+	BlockNumber block;
+	Buffer		buffer;
+} AddedPage;
+
 struct StediInserter
 {
 	Relation	rel;
 	TupleDesc	desc;			/* a copy: the slots outlive resource owners */
-	MemoryContext batch_context;
+	MemoryContext batch_context;	/* rows that wait; each is freed with its slot */
+	MemoryContext flush_context;	/* reset after each batch */
 	instr_time *clock;			/* or NULL */
 
 	/* table_multi_insert */
@@ -54,8 +86,20 @@ struct StediInserter
 	StediLayout *layout;
 	int			n_rows;
 	size_t		n_bytes;
+	size_t		max_bytes;		/* of a batch */
+	bool		is_wide;		/* a row of the batch is one to be toasted */
 	BlockNumber first_block;	/* invalid: no row yet */
 	BlockNumber last_block;
+	XLogRecPtr	wal_announced;	/* as far as the WAL writer was told of it */
+
+	/* pages that were added to the table, pinned, the next of them first */
+	Buffer		pages[MAX_PAGES_AHEAD];
+	int			next_page;
+	int			end_page;
+	BlockNumber n_filled;		/* since the inserter is there */
+	AddedPage	added[RING_PAGES];	/* the last of them, in a ring */
+	size_t		n_added;		/* since begin */
+	size_t		n_written;		/* of them, the first ones */
 
 	/* INSERT */
 	SPIPlanPtr	plan;			/* NULL: multi-insert is used */
@@ -68,7 +112,13 @@ struct StediInserter
 
 static bool has_unique_index(Relation rel);
 static void prepare_insert(StediInserter *inserter);
-static void flush_batch(StediInserter *inserter);
+static void flush_batch(StediInserter *inserter, bool full);
+static void put_batch(StediInserter *inserter, bool full);
+static void add_pages(StediInserter *inserter);
+static void note_added(StediInserter *inserter, BlockNumber block, Buffer buffer);
+static void write_pages(StediInserter *inserter, int n);
+static void leave_pages(StediInserter *inserter);
+static void wake_wal_writer(StediInserter *inserter);
 static StediInserted insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
 static StediInserted execute_insert(StediInserter *inserter);
 
@@ -112,10 +162,14 @@ stedi_inserter_create_bulk(Relation rel, int options)
 	inserter->rel = rel;
 	inserter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
 	inserter->options = options;
-	/* What a batch takes stays with the context when that is reset. */
 	inserter->batch_context = AllocSetContextCreate(CurrentMemoryContext, "stedi rows",
-													4 * BATCH_BYTES, 4 * BATCH_BYTES,
+													ALLOCSET_DEFAULT_SIZES);
+	/* What a batch takes stays with the context when that is reset. */
+	inserter->flush_context = AllocSetContextCreate(CurrentMemoryContext, "stedi batch",
+													BATCH_BYTES, BATCH_BYTES,
 													ALLOCSET_DEFAULT_MAXSIZE);
+	inserter->max_bytes = ADDS_PAGES ? BLCKSZ - SizeOfPageHeaderData -
+		RelationGetTargetPageFreeSpace(rel, HEAP_DEFAULT_FILLFACTOR) : BATCH_BYTES;
 	inserter->layout = stedi_layout_create(inserter->desc);
 	return inserter;
 }
@@ -199,6 +253,9 @@ stedi_inserter_begin(StediInserter *inserter)
 	InitResultRelInfo(inserter->result_rel, inserter->rel, 0, NULL, 0);
 	ExecOpenIndices(inserter->result_rel, false);
 	inserter->bulk = GetBulkInsertState();
+	inserter->n_added = 0;
+	inserter->n_written = 0;
+	inserter->wal_announced = GetXLogInsertRecPtr();
 	inserter->first_block = InvalidBlockNumber;
 	inserter->last_block = 0;
 }
@@ -208,10 +265,19 @@ stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRow
 {
 	MemoryContext old;
 	HeapTuple	tuple;
+	size_t		size;
 	TupleTableSlot **slot;
 
 	if (inserter->plan != NULL)
 		return insert_row(inserter, values, nulls, error);
+
+	old = MemoryContextSwitchTo(inserter->batch_context);
+	tuple = stedi_form_tuple(inserter->layout, values, nulls);
+	MemoryContextSwitchTo(old);
+	size = MAXALIGN(tuple->t_len) + sizeof(ItemIdData);
+	if (inserter->n_rows == BATCH_ROWS ||
+		inserter->n_bytes + size > (inserter->is_wide ? BATCH_BYTES : inserter->max_bytes))
+		flush_batch(inserter, true);
 
 	slot = &inserter->slots[inserter->n_rows];
 	if (*slot == NULL)
@@ -221,28 +287,27 @@ stedi_inserter_add(StediInserter *inserter, Datum *values, bool *nulls, StediRow
 		MemoryContextSwitchTo(old);
 	}
 
-	old = MemoryContextSwitchTo(inserter->batch_context);
-	tuple = stedi_form_tuple(inserter->layout, values, nulls);
-	MemoryContextSwitchTo(old);
 	/* The slot owns it, or table_multi_insert() would copy it once more. */
 	ExecStoreHeapTuple(tuple, *slot, true);
 	inserter->n_rows++;
-	inserter->n_bytes += tuple->t_len;
-	if (inserter->n_rows == BATCH_ROWS || inserter->n_bytes > BATCH_BYTES)
-		flush_batch(inserter);
+	inserter->n_bytes += size;
+	inserter->is_wide = inserter->is_wide || tuple->t_len > TOAST_TUPLE_THRESHOLD;
 	return STEDI_INSERTED;
 }
 
+/* full: there is no room for one more row. */
 static void
-flush_batch(StediInserter *inserter)
+flush_batch(StediInserter *inserter, bool full)
 {
-	MemoryContext old = MemoryContextSwitchTo(inserter->batch_context);
+	MemoryContext old;
 	instr_time	begun;
 
+	if (inserter->n_rows == 0)
+		return;
+	old = MemoryContextSwitchTo(inserter->flush_context);
 	INSTR_TIME_SET_CURRENT(begun);
-	if (inserter->n_rows > 0)
-		table_multi_insert(inserter->rel, inserter->slots, inserter->n_rows,
-						   GetCurrentCommandId(true), inserter->options, inserter->bulk);
+	put_batch(inserter, full);
+	wake_wal_writer(inserter);
 	for (int i = 0; i < inserter->n_rows; i++)
 	{
 		BlockNumber block = ItemPointerGetBlockNumber(&inserter->slots[i]->tts_tid);
@@ -259,10 +324,158 @@ flush_batch(StediInserter *inserter)
 	}
 	inserter->n_rows = 0;
 	inserter->n_bytes = 0;
+	inserter->is_wide = false;
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(inserter->batch_context);
+	MemoryContextReset(inserter->flush_context);
 	if (inserter->clock != NULL)
 		stedi_add_time(inserter->clock, begun);
+}
+
+/*
+ * Where the rows go is heapam's choice; a page that was added for them is proposed
+ * to it.  Pages are added once it has found none with room but a new one.
+ */
+static void
+put_batch(StediInserter *inserter, bool full)
+{
+	bool		fills_page = ADDS_PAGES && full && !inserter->is_wide;
+	Buffer		page = fills_page && inserter->next_page < inserter->end_page ?
+		inserter->pages[inserter->next_page++] : InvalidBuffer;
+	BlockNumber n_blocks = fills_page && page == InvalidBuffer ? RelationGetNumberOfBlocks(inserter->rel) : 0;
+
+	if (page != InvalidBuffer)
+	{
+		ReleaseBulkInsertStatePin(inserter->bulk);
+		RelationSetTargetBlock(inserter->rel, BufferGetBlockNumber(page));
+	}
+	table_multi_insert(inserter->rel, inserter->slots, inserter->n_rows,
+					   GetCurrentCommandId(true), inserter->options, inserter->bulk);
+	inserter->n_filled += fills_page;
+	if (page != InvalidBuffer)
+		ReleaseBuffer(page);
+	else if (fills_page)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&inserter->slots[inserter->n_rows - 1]->tts_tid);
+
+		if (block >= n_blocks)
+		{
+			note_added(inserter, block, inserter->bulk->current_buf);
+			add_pages(inserter);
+		}
+	}
+}
+
+/*
+ * Extend the file to its new length, as a copy of a database does it: as far as
+ * nothing is written yet, it reads as zeros, which are empty pages.  The buffers
+ * come first, while nobody else can have put anything into the pages, so that they
+ * need not be read; and they stay pinned until they are used, whoever does.
+ */
+static void
+add_pages(StediInserter *inserter)
+{
+	Relation	rel = inserter->rel;
+	bool		locks = !RELATION_IS_LOCAL(rel);
+	int			most = Min(MAX_PAGES_AHEAD, NBuffers / MaxBackends);
+	int			n = Min(inserter->n_filled / PAGES_PER_AHEAD, most);
+	PGAlignedBlock zeros = {0};
+	BlockNumber first;
+
+	if (n == 0 || RelationUsesLocalBuffers(rel))
+		return;
+	write_pages(inserter, n);
+	if (locks)
+		LockRelationForExtension(rel, ExclusiveLock);
+	first = RelationGetNumberOfBlocks(rel);
+	inserter->next_page = 0;
+	inserter->end_page = 0;
+	while (inserter->end_page < n && first + inserter->end_page < MaxBlockNumber)
+	{
+		Buffer		page = ReadBufferExtended(rel, MAIN_FORKNUM, first + inserter->end_page,
+											  RBM_ZERO_AND_LOCK, inserter->bulk->strategy);
+		bool		is_new = PageIsNew(BufferGetPage(page));
+
+		LockBuffer(page, BUFFER_LOCK_UNLOCK);
+		/* From beyond the end of the file?  heapam will complain of it. */
+		if (!is_new)
+		{
+			ReleaseBuffer(page);
+			break;
+		}
+		note_added(inserter, first + inserter->end_page, page);
+		inserter->pages[inserter->end_page++] = page;
+	}
+	if (inserter->end_page > 0)
+		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + inserter->end_page - 1, zeros.data, false);
+	if (locks)
+		UnlockRelationForExtension(rel, ExclusiveLock);
+}
+
+static void
+note_added(StediInserter *inserter, BlockNumber block, Buffer buffer)
+{
+	AddedPage  *page = &inserter->added[inserter->n_added++ % RING_PAGES];
+
+	page->block = block;
+	page->buffer = buffer;
+}
+
+/*
+ * Write out the pages whose buffers the next n pages will get, which otherwise
+ * happened while they are added, with others waiting.
+ */
+static void
+write_pages(StediInserter *inserter, int n)
+{
+	size_t		ring = Min(RING_PAGES, NBuffers / 8);
+	/* Some of the ring are pages that heapam has added. */
+	size_t		kept = ring - ring / 8;
+
+	for (; inserter->n_written < inserter->n_added && inserter->n_written + kept < inserter->n_added + n;
+		 inserter->n_written++)
+	{
+		const AddedPage *page = &inserter->added[inserter->n_written % RING_PAGES];
+
+		if (!StediReadRecentBuffer(inserter->rel, page->block, page->buffer))
+			continue;
+		LockBuffer(page->buffer, BUFFER_LOCK_SHARE);
+		FlushOneBuffer(page->buffer);
+		UnlockReleaseBuffer(page->buffer);
+	}
+}
+
+/* Leave the pages that no batch has filled to others. */
+static void
+leave_pages(StediInserter *inserter)
+{
+	BlockNumber first;
+	BlockNumber block;
+
+	if (inserter->next_page == inserter->end_page)
+		return;
+	first = BufferGetBlockNumber(inserter->pages[inserter->next_page]);
+	for (block = first; inserter->next_page < inserter->end_page; block++)
+	{
+		ReleaseBuffer(inserter->pages[inserter->next_page++]);
+		RecordPageWithFreeSpace(inserter->rel, block, BLCKSZ - SizeOfPageHeaderData);
+	}
+	FreeSpaceMapVacuumRange(inserter->rel, first, block);
+}
+
+/*
+ * Have the WAL writer write and sync, ahead of the time when there is no room left
+ * in the buffers of the WAL: then every backend that wants some waits for the one
+ * that does it.
+ */
+static void
+wake_wal_writer(StediInserter *inserter)
+{
+	XLogRecPtr	ahead = (XLogRecPtr) XLOGbuffers * XLOG_BLCKSZ / WAL_PARTS;
+
+	if (!RelationNeedsWAL(inserter->rel) || XactLastRecEnd < inserter->wal_announced + ahead)
+		return;
+	XLogSetAsyncXactLSN(XactLastRecEnd);
+	inserter->wal_announced = XactLastRecEnd;
 }
 
 static StediInserted
@@ -332,7 +545,8 @@ stedi_inserter_end(StediInserter *inserter)
 	if (inserter->plan != NULL)
 		return;
 
-	flush_batch(inserter);
+	flush_batch(inserter, false);
+	leave_pages(inserter);
 	FreeBulkInsertState(inserter->bulk);
 	table_finish_bulk_insert(inserter->rel, inserter->options);
 	ExecCloseIndices(inserter->result_rel);
@@ -355,12 +569,13 @@ stedi_inserter_abandon(StediInserter *inserter)
 		ExecClearTuple(inserter->slots[i]);
 	inserter->n_rows = 0;
 	inserter->n_bytes = 0;
+	inserter->is_wide = false;
 	if (inserter->estate != NULL)
 	{
+		leave_pages(inserter);
 		FreeBulkInsertState(inserter->bulk);
 		ExecCloseIndices(inserter->result_rel);
 		FreeExecutorState(inserter->estate);
 		inserter->estate = NULL;
 	}
-	MemoryContextReset(inserter->batch_context);
 }

@@ -3,8 +3,9 @@
  *		CALL stedi.run(): the whole job, for a scheduler.
  *
  * Ingest, refresh and export, with a commit after each step, and during ingest
- * after each batch of objects; the batches can be loaded by background workers.  A lock on the procedure, held by the session and
- * let go whatever happens, keeps a second run out.
+ * after each batch of objects; the batches can be loaded by background workers.  A
+ * lock on the procedure, held by the session and let go whatever happens, keeps a
+ * second run out.
  */
 #include "postgres.h"
 
@@ -41,12 +42,24 @@ typedef struct RunTotals
 	int64		insert;
 } RunTotals;
 
+/* A source, and how far it has been loaded. */
+typedef struct Source
+{
+	char	   *name;
+	RunTotals	totals;
+	char	   *key;			/* of the last object taken, or NULL */
+	bool		done;			/* there is no other */
+	bool		readable;		/* so far */
+	int64		elapsed;		/* microseconds, by workers */
+} Source;
+
 static void run_job(int64 max_objects, int64 max_bytes, bool concurrently, int workers);
-static bool ingest_source(const char *name, int64 max_objects, int64 max_bytes, int workers);
-static bool ingest_step(const char *name, const StediJob *bounds, int workers, char **key, bool *done);
-static void report_ingest(const char *name, const RunTotals *totals, int64 elapsed);
-static bool concerns_source(int sqlstate);
-static List *source_names(MemoryContext context);
+static List *begin_ingest(int64 max_objects, int64 max_bytes, int workers);
+static void ingest_by_workers(List *jobs, List *sources, int workers);
+static void ingest_source(Source *source, int64 max_objects, int64 max_bytes);
+static void ingest_step(Source *source, int64 max_objects, int64 max_bytes);
+static void report_ingest(const Source *source, int64 elapsed);
+static void give_up(Source *source, const ErrorData *error);
 static void count_outcome(void *arg, const StediOutcome *outcome);
 static void refresh_zones(bool concurrently);
 static void export_targets(void);
@@ -96,15 +109,21 @@ stedi_run(PG_FUNCTION_ARGS)
 static void
 run_job(int64 max_objects, int64 max_bytes, bool concurrently, int workers)
 {
-	List	   *names;
+	List	   *sources;
 	int			failed = 0;
 	ListCell   *cell;
 
 	stedi_pending_clean(NULL);
 	commit_step();
-	names = source_names(CurrentMemoryContext);
-	foreach(cell, names)
-		failed += !ingest_source(lfirst(cell), max_objects, max_bytes, workers);
+	sources = begin_ingest(max_objects, max_bytes, workers);
+	commit_step();
+	foreach(cell, sources)
+	{
+		Source	   *source = lfirst(cell);
+
+		ingest_source(source, max_objects, max_bytes);
+		failed += !source->readable;
+	}
 	refresh_zones(concurrently);
 	commit_step();
 	export_targets();
@@ -113,15 +132,17 @@ run_job(int64 max_objects, int64 max_bytes, bool concurrently, int workers)
 	if (failed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-				 errmsg("%d of %d sources could not be loaded to the end", failed, list_length(names)),
+				 errmsg("%d of %d sources could not be loaded to the end", failed, list_length(sources)),
 				 errdetail("What was loaded has been refreshed and exported."),
 				 errhint("The warnings above say why.")));
 }
 
+/* The sources, and with workers all of them that those can load. */
 static List *
-source_names(MemoryContext context)
+begin_ingest(int64 max_objects, int64 max_bytes, int workers)
 {
-	List	   *names = NIL;
+	MemoryContext context = CurrentMemoryContext;
+	List	   *sources = NIL;
 	List	   *jobs;
 	ListCell   *cell;
 
@@ -131,57 +152,69 @@ source_names(MemoryContext context)
 	{
 		StediJob   *job = lfirst(cell);
 		MemoryContext old = MemoryContextSwitchTo(context);
+		Source	   *source = palloc0(sizeof(Source));
 
-		names = lappend(names, pstrdup(job->source));
+		source->name = pstrdup(job->source);
+		source->readable = true;
+		sources = lappend(sources, source);
 		MemoryContextSwitchTo(old);
+
+		job->max_objects = max_objects;
+		job->max_bytes = max_bytes;
+		job->report = count_outcome;
+		job->arg = &source->totals;
 	}
+	if (workers > 0)
+		ingest_by_workers(jobs, sources, workers);
 	SPI_finish();
-	return names;
-}
-
-/*
- * With workers, then what they leave by oneself, in batches in key order, each in
- * its own transaction, to the end of the listing.  False: the source could not be
- * read to its end.
- */
-static bool
-ingest_source(const char *name, int64 max_objects, int64 max_bytes, int workers)
-{
-	RunTotals	totals = {0};
-	TimestampTz started = GetCurrentTimestamp();
-	char	   *key = NULL;
-	bool		readable = true;
-	bool		done = false;
-
-	while (readable && !done)
-	{
-		StediJob	bounds = {0};
-		RunTotals	before = totals;
-
-		bounds.max_objects = max_objects;
-		bounds.max_bytes = max_bytes;
-		bounds.after = key;
-		bounds.report = count_outcome;
-		bounds.arg = &totals;
-		readable = ingest_step(name, &bounds, workers, &key, &done);
-		if (!readable && workers == 0)
-			totals = before;	/* the batch was rolled back */
-		commit_step();
-		workers = 0;
-	}
-	report_ingest(name, &totals, GetCurrentTimestamp() - started);
-	return readable;
+	return sources;
 }
 
 static void
-report_ingest(const char *name, const RunTotals *totals, int64 elapsed)
+ingest_by_workers(List *jobs, List *sources, int workers)
 {
+	StediWorkerLoad *loads = palloc0(sizeof(StediWorkerLoad) * list_length(jobs));
+
+	for (int i = 0; i < list_length(jobs); i++)
+		loads[i].job = list_nth(jobs, i);
+	stedi_run_workers(loads, list_length(jobs), workers);
+	for (int i = 0; i < list_length(sources); i++)
+	{
+		Source	   *source = list_nth(sources, i);
+
+		source->done = loads[i].complete;
+		source->elapsed = loads[i].elapsed;
+		if (loads[i].last_key != NULL)
+			source->key = MemoryContextStrdup(GetMemoryChunkContext(source), loads[i].last_key);
+		if (loads[i].error != NULL)
+			give_up(source, loads[i].error);
+	}
+}
+
+/* In batches in key order, each in its own transaction, to the end of the listing. */
+static void
+ingest_source(Source *source, int64 max_objects, int64 max_bytes)
+{
+	TimestampTz started = GetCurrentTimestamp();
+
+	while (source->readable && !source->done)
+	{
+		ingest_step(source, max_objects, max_bytes);
+		commit_step();
+	}
+	report_ingest(source, source->elapsed + GetCurrentTimestamp() - started);
+}
+
+static void
+report_ingest(const Source *source, int64 elapsed)
+{
+	const RunTotals *totals = &source->totals;
 	int64		parse = Max(totals->elapsed - totals->download - totals->insert, 0);
 
 	ereport(NOTICE,
 			(errmsg("ingest %s: " INT64_FORMAT " objects, " INT64_FORMAT " rows loaded, "
 					INT64_FORMAT " rejected, " INT64_FORMAT " objects failed",
-					name, totals->objects, totals->loaded, totals->rejected, totals->failed),
+					source->name, totals->objects, totals->loaded, totals->rejected, totals->failed),
 			 totals->objects > 0 ?
 			 errdetail("It took %.3f s; the objects %.3f s: download %.3f, parse %.3f, insert %.3f.",
 					   elapsed / (double) USECS_PER_SEC, totals->elapsed / (double) USECS_PER_SEC,
@@ -189,38 +222,29 @@ report_ingest(const char *name, const RunTotals *totals, int64 elapsed)
 					   totals->insert / (double) USECS_PER_SEC) : 0));
 }
 
-/*
- * One batch, or with workers all that they can do.  Sets *key to that of the last
- * object taken, and *done when there is no other.
- */
-static bool
-ingest_step(const char *name, const StediJob *bounds, int workers, char **key, bool *done)
+static void
+ingest_step(Source *source, int64 max_objects, int64 max_bytes)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool readable = true;
+	RunTotals	before = source->totals;
 
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
 		StediJob   *job;
-		char	   *last_key = NULL;
+		char	   *last_key;
 
 		SPI_connect();
-		job = linitial(stedi_source_jobs(name));
-		job->max_objects = bounds->max_objects;
-		job->max_bytes = bounds->max_bytes;
-		job->after = bounds->after;
-		job->report = bounds->report;
-		job->arg = bounds->arg;
-		if (workers > 0)
-			*done = stedi_run_workers(job, workers, &last_key);
-		else
-		{
-			last_key = stedi_run_job(job);
-			*done = last_key == NULL;
-		}
-		*key = last_key != NULL ? MemoryContextStrdup(context, last_key) : NULL;
+		job = linitial(stedi_source_jobs(source->name));
+		job->max_objects = max_objects;
+		job->max_bytes = max_bytes;
+		job->after = source->key;
+		job->report = count_outcome;
+		job->arg = &source->totals;
+		last_key = stedi_run_job(job);
+		source->done = last_key == NULL;
+		source->key = last_key != NULL ? MemoryContextStrdup(context, last_key) : NULL;
 		SPI_finish();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
@@ -230,33 +254,23 @@ ingest_step(const char *name, const StediJob *bounds, int workers, char **key, b
 	{
 		ErrorData  *error = stedi_rollback_caught(context, owner);
 
-		if (!concerns_source(error->sqlerrcode))
+		if (!stedi_concerns_source(error->sqlerrcode))
 			ReThrowError(error);
-		ereport(WARNING,
-				(errcode(error->sqlerrcode),
-				 errmsg("source %s could not be loaded to the end", name),
-				 errdetail("%s", error->message),
-				 error->hint != NULL ? errhint("%s", error->hint) : 0));
-		readable = false;
+		source->totals = before;	/* the batch was rolled back */
+		give_up(source, error);
 	}
 	PG_END_TRY();
-	return readable;
 }
 
-/* Is an error one of a source, and no reason to give up on the others? */
-static bool
-concerns_source(int sqlstate)
+static void
+give_up(Source *source, const ErrorData *error)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_OPERATOR_INTERVENTION: /* cancel, shutdown */
-		case ERRCODE_TRANSACTION_ROLLBACK:
-		case ERRCODE_INTERNAL_ERROR:
-			return false;
-		case ERRCODE_INSUFFICIENT_RESOURCES:
-			return sqlstate == ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;	/* throttled */
-	}
-	return true;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("source %s could not be loaded to the end", source->name),
+			 errdetail("%s", error->message),
+			 error->hint != NULL ? errhint("%s", error->hint) : 0));
+	source->readable = false;
 }
 
 static void

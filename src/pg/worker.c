@@ -3,7 +3,7 @@
  *		Loading with background workers.
  *
  *	 leader                                          worker (one of n)
- *	   list, pending?, lock the target                 connect as the same role,
+ *	   lock the target, list, pending?                 connect as the same role,
  *	   |                                               with the same settings
  *	   |<---------------- ready -----------------------|
  *	   |----------------- batch of objects ----------->|  BEGIN; load; COMMIT
@@ -12,8 +12,9 @@
  *	   |----------------- (queue closed) ------------->|  exit
  *
  * Leader: the backend that runs CALL run().  Batch: the objects that one worker
- * loads in one transaction; they get smaller towards the end of what is known to
- * be pending, so that all workers end at about the same time.
+ * loads in one transaction, all of one source; they get smaller towards the end of
+ * what is known to be pending, so that all workers end at about the same time.  For
+ * that the next source is begun while the last objects of one are being loaded.
  *
  * The workers belong to the leader's lock group.  So what one of them waits for
  * while somebody else waits for the leader is a deadlock that is detected, and the
@@ -21,7 +22,7 @@
  * for each other's transactions.  Nothing that they load may depend on that, as
  * unique keys do, wherefore only plain tables are loaded so.
  *
- * Whatever happens to the leader, it ends only after its workers have: the
+ * Whatever happens to the leader, it ends only after its workers have: a
  * target stays locked against other loads for as long as anybody loads into it.
  */
 #include "postgres.h"
@@ -43,10 +44,13 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "pg/compat.h"
+#include "pg/error.h"
 #include "pg/insert.h"
 #include "pg/lake.h"
 #include "pg/worklist.h"
@@ -81,11 +85,21 @@ enum
 	MESSAGE_ERROR
 };
 
+/* The leader's view of a source. */
+typedef struct Source
+{
+	StediWorkerLoad *load;
+	StediLake  *lake;
+	StediWorklist *worklist;	/* NULL: not begun, or the target is no plain table */
+	TimestampTz begun;
+} Source;
+
 typedef struct Worker
 {
 	BackgroundWorkerHandle *handle;
 	shm_mq_handle *batches;
 	shm_mq_handle *results;
+	Source	   *source;			/* of the batch that it has; NULL: none yet */
 	bool		started;		/* it said that it is ready */
 	bool		busy;			/* a message of it is due */
 	bool		gone;
@@ -93,83 +107,232 @@ typedef struct Worker
 
 typedef struct Leader
 {
-	const StediJob *job;
 	MemoryContext context;
+	Source	   *sources;
+	int			n_sources;
+	int			next_source;	/* of which objects are handed out */
 	dsm_segment *segment;
+	char	   *queues;
 	Worker		workers[STEDI_MAX_WORKERS];
 	int			n_workers;
-	StediWorklist *worklist;
-	char	   *last_key;		/* of the last object handed out */
-	ErrorData  *error;			/* the first of a batch */
+	int			max_workers;
+	ErrorData  *error;			/* the first that concerns more than a source */
 } Leader;
+
+/* The lake that a worker has open from one batch to the next. */
+typedef struct WorkerLake
+{
+	MemoryContext context;
+	StediLake  *lake;			/* or NULL */
+	char	   *uri;
+} WorkerLake;
 
 PGDLLEXPORT void stedi_worker_main(Datum main_arg);
 
-static void start_workers(Leader *leader, int n_workers);
-static bool start_worker(Leader *leader, Worker *worker, int number, char *queues);
 static void hand_out(Leader *leader);
+static Source *pending_source(Leader *leader);
+static void look_for_pending(Leader *leader, Source *source);
+static void begin_source(Leader *leader, Source *source);
+static void start_workers(Leader *leader, int n_batches);
+static void create_segment(Leader *leader);
+static bool start_worker(Leader *leader, Worker *worker, int number);
 static bool receive(Leader *leader, Worker *worker);
-static void hand_batch(Leader *leader, Worker *worker);
+static void take_message(Leader *leader, Worker *worker, char *message);
+static void note_error(Leader *leader, Source *source, ErrorData *error);
+static void hand_batch(Leader *leader, Worker *worker, Source *source);
 static int	alive(const Leader *leader);
 static void finish_workers(Leader *leader);
 static void stop_workers(int code, Datum arg);
-static bool load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *results);
+static bool load_batch(const Shared *shared, WorkerLake *lake, char *batch, shm_mq_handle *results);
+static StediLake *open_lake(WorkerLake *lake, const char *uri);
+static void close_lake(WorkerLake *lake);
 static void note_outcome(void *arg, const StediOutcome *outcome);
 static void put_int(StringInfo message, int64 number);
 static void put_text(StringInfo message, const char *text);
 static int64 get_int(char **message);
 static char *get_text(char **message);
 
-bool
-stedi_run_workers(const StediJob *job, int n_workers, char **last_key)
+void
+stedi_run_workers(StediWorkerLoad *loads, int n_loads, int n_workers)
 {
 	Leader	   *leader = palloc0(sizeof(Leader));
-	Relation	rel = stedi_open_target(job);
-	bool		plain = stedi_takes_multi_insert(rel) && !RelationUsesLocalBuffers(rel);
-	StediLake  *lake;
-	bool		complete;
 
-	/* The workers take this lock, each for its transaction. */
-	table_close(rel, RowExclusiveLock);
-	if (!plain)
-		return false;
-
-	leader->job = job;
 	leader->context = CurrentMemoryContext;
-	lake = stedi_lake_open(job->uri, STEDI_READ, false);
-	leader->worklist = stedi_worklist_begin(lake, job->target, NULL, false);
-	if (stedi_worklist_peek(leader->worklist) != NULL)
+	leader->sources = palloc0(sizeof(Source) * n_loads);
+	leader->n_sources = n_loads;
+	leader->max_workers = n_workers;
+	for (int i = 0; i < n_loads; i++)
+		leader->sources[i].load = &loads[i];
+
+	PG_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
 	{
-		PG_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
-		{
-			start_workers(leader, Min(n_workers, stedi_worklist_known(leader->worklist)));
-			hand_out(leader);
-			finish_workers(leader);
-		}
-		PG_END_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
+		hand_out(leader);
+		finish_workers(leader);
 	}
+	PG_END_ENSURE_ERROR_CLEANUP(stop_workers, PointerGetDatum(leader));
 	if (leader->error != NULL)
 		ThrowErrorData(leader->error);
 
-	complete = stedi_worklist_listed(leader->worklist) > 0 && stedi_worklist_peek(leader->worklist) == NULL;
-	stedi_lake_close(lake);
-	*last_key = leader->last_key;
-	return complete;
+	for (int i = 0; i < n_loads; i++)
+	{
+		if (leader->sources[i].lake != NULL)
+			stedi_lake_close(leader->sources[i].lake);
+	}
+}
+
+/* Until everything has been handed out and loaded, or there is an error and the
+ * others have ended. */
+static void
+hand_out(Leader *leader)
+{
+	for (;;)
+	{
+		/* This may wait, and so has to come before the look at the queues. */
+		Source	   *source = pending_source(leader);
+		bool		again = false;
+		int			busy = 0;
+
+		if (source != NULL)
+			start_workers(leader, stedi_worklist_known(source->worklist));
+		for (int i = 0; i < leader->n_workers; i++)
+		{
+			Worker	   *worker = &leader->workers[i];
+
+			while (worker->busy && receive(leader, worker))
+				again = true;
+			busy += worker->busy;
+		}
+		for (int i = 0; i < leader->n_workers && source != NULL; i++)
+		{
+			Worker	   *worker = &leader->workers[i];
+
+			if (leader->error != NULL || source->load->error != NULL ||
+				stedi_worklist_known(source->worklist) == 0)
+				break;
+			if (worker->busy || worker->gone)
+				continue;
+			hand_batch(leader, worker, source);
+			again = true;
+		}
+
+		if (again)
+			continue;
+		if (busy == 0)
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1L, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* The first source of which something is known to be pending; NULL: none, or there
+ * is nobody to load it. */
+static Source *
+pending_source(Leader *leader)
+{
+	for (; leader->next_source < leader->n_sources; leader->next_source++)
+	{
+		Source	   *source = &leader->sources[leader->next_source];
+
+		if (leader->error != NULL ||
+			(alive(leader) == 0 && leader->n_workers == leader->max_workers))
+			return NULL;
+		if (source->load->error == NULL &&
+			(source->worklist == NULL || stedi_worklist_known(source->worklist) == 0))
+			look_for_pending(leader, source);
+		if (source->load->error == NULL && source->worklist != NULL &&
+			stedi_worklist_known(source->worklist) > 0)
+			return source;
+	}
+	return NULL;
+}
+
+/* List what a source has, its first page or the next; an error is the source's. */
+static void
+look_for_pending(Leader *leader, Source *source)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(leader->context);
+	PG_TRY();
+	{
+		if (source->worklist == NULL)
+			begin_source(leader, source);
+		if (source->worklist != NULL && stedi_worklist_peek(source->worklist) == NULL)
+			source->load->complete = stedi_worklist_listed(source->worklist) > 0;
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(leader->context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = stedi_rollback_caught(leader->context, owner);
+
+		if (!stedi_concerns_source(error->sqlerrcode))
+			ReThrowError(error);
+		note_error(leader, source, error);
+	}
+	PG_END_TRY();
 }
 
 static void
-start_workers(Leader *leader, int n_workers)
+begin_source(Leader *leader, Source *source)
+{
+	const StediJob *job = source->load->job;
+	Relation	rel;
+	bool		plain;
+
+	source->begun = GetCurrentTimestamp();
+	rel = stedi_open_target(job);
+	plain = stedi_takes_multi_insert(rel) && !RelationUsesLocalBuffers(rel);
+	/* The workers take this lock, each for its transaction. */
+	table_close(rel, RowExclusiveLock);
+	if (!plain)
+		return;
+	source->lake = stedi_lake_open(job->uri, STEDI_READ, false);
+	source->worklist = stedi_worklist_begin(source->lake, job->target, NULL, false);
+}
+
+/* As many as there are batches for, besides those that have not begun yet. */
+static void
+start_workers(Leader *leader, int n_batches)
+{
+	int			idle = 0;
+
+	for (int i = 0; i < leader->n_workers; i++)
+		idle += !leader->workers[i].gone && (!leader->workers[i].busy || !leader->workers[i].started);
+	for (; idle < n_batches && leader->n_workers < leader->max_workers; idle++)
+	{
+		if (leader->segment == NULL)
+			create_segment(leader);
+		if (!start_worker(leader, &leader->workers[leader->n_workers], leader->n_workers))
+		{
+			ereport(NOTICE,
+					(errmsg("%d of %d workers could be started", leader->n_workers, leader->max_workers),
+					 errhint("max_worker_processes limits how many there are in the cluster.")));
+			leader->max_workers = leader->n_workers;
+			return;
+		}
+		leader->n_workers++;
+	}
+}
+
+/* The memory that the leader shares with its workers. */
+static void
+create_segment(Leader *leader)
 {
 	Size		settings_size = EstimateGUCStateSpace();
+	Size		queues_size = 2 * QUEUE_SIZE * (Size) leader->max_workers;
 	shm_toc_estimator estimator;
 	shm_toc    *toc;
 	Shared	   *shared;
-	char	   *part;
+	char	   *settings;
 
 	shm_toc_initialize_estimator(&estimator);
 	shm_toc_estimate_chunk(&estimator, sizeof(Shared));
 	shm_toc_estimate_chunk(&estimator, settings_size);
-	shm_toc_estimate_chunk(&estimator, 2 * QUEUE_SIZE * (Size) n_workers);
+	shm_toc_estimate_chunk(&estimator, queues_size);
 	shm_toc_estimate_keys(&estimator, 3);
 	leader->segment = dsm_create(shm_toc_estimate(&estimator), 0);
 	toc = shm_toc_create(MAGIC, dsm_segment_address(leader->segment), shm_toc_estimate(&estimator));
@@ -182,27 +345,19 @@ start_workers(Leader *leader, int n_workers)
 	shared->leader_pid = MyProcPid;
 	shm_toc_insert(toc, KEY_SHARED, shared);
 
-	part = shm_toc_allocate(toc, settings_size);
-	SerializeGUCState(settings_size, part);
-	shm_toc_insert(toc, KEY_SETTINGS, part);
+	settings = shm_toc_allocate(toc, settings_size);
+	SerializeGUCState(settings_size, settings);
+	shm_toc_insert(toc, KEY_SETTINGS, settings);
 
-	part = shm_toc_allocate(toc, 2 * QUEUE_SIZE * (Size) n_workers);
-	shm_toc_insert(toc, KEY_QUEUES, part);
-
+	leader->queues = shm_toc_allocate(toc, queues_size);
+	shm_toc_insert(toc, KEY_QUEUES, leader->queues);
 	BecomeLockGroupLeader();
-	while (leader->n_workers < n_workers &&
-		   start_worker(leader, &leader->workers[leader->n_workers], leader->n_workers,
-						part + 2 * QUEUE_SIZE * (Size) leader->n_workers))
-		leader->n_workers++;
-	if (leader->n_workers < n_workers)
-		ereport(NOTICE,
-				(errmsg("%d of %d workers could be started", leader->n_workers, n_workers),
-				 errhint("max_worker_processes limits how many there are in the cluster.")));
 }
 
 static bool
-start_worker(Leader *leader, Worker *worker, int number, char *queues)
+start_worker(Leader *leader, Worker *worker, int number)
 {
+	char	   *queues = leader->queues + 2 * QUEUE_SIZE * (Size) number;
 	BackgroundWorker registration = {0};
 	shm_mq	   *batches = shm_mq_create(queues, QUEUE_SIZE);
 	shm_mq	   *results = shm_mq_create(queues + QUEUE_SIZE, QUEUE_SIZE);
@@ -228,49 +383,6 @@ start_worker(Leader *leader, Worker *worker, int number, char *queues)
 	return true;
 }
 
-/* Until everything has been handed out and loaded, or a batch has failed and the
- * others have ended. */
-static void
-hand_out(Leader *leader)
-{
-	for (;;)
-	{
-		/* This may wait, and so has to come before the look at the queues. */
-		bool		more = leader->error == NULL && alive(leader) > 0 &&
-			stedi_worklist_peek(leader->worklist) != NULL;
-		bool		again = false;
-		int			busy = 0;
-
-		for (int i = 0; i < leader->n_workers; i++)
-		{
-			Worker	   *worker = &leader->workers[i];
-
-			while (worker->busy && receive(leader, worker))
-				again = true;
-			busy += worker->busy;
-		}
-		more = more && leader->error == NULL;
-		for (int i = 0; i < leader->n_workers && more; i++)
-		{
-			Worker	   *worker = &leader->workers[i];
-
-			if (worker->busy || worker->gone)
-				continue;
-			hand_batch(leader, worker);
-			again = true;
-			more = stedi_worklist_peek(leader->worklist) != NULL;
-		}
-
-		if (again)
-			continue;
-		if (busy == 0)
-			return;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1L, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
 static int
 alive(const Leader *leader)
 {
@@ -285,29 +397,40 @@ alive(const Leader *leader)
 static bool
 receive(Leader *leader, Worker *worker)
 {
-	const StediJob *job = leader->job;
 	Size		length;
 	void	   *data;
 	shm_mq_result result = shm_mq_receive(worker->results, &length, &data, true);
-	char	   *message = data;
 	MemoryContext old;
 
 	if (result == SHM_MQ_WOULD_BLOCK)
 		return false;
 	worker->busy = false;
-	if (result == SHM_MQ_DETACHED)
+	old = MemoryContextSwitchTo(leader->context);
+	if (result == SHM_MQ_SUCCESS)
+		take_message(leader, worker, data);
+	else
 	{
 		worker->gone = true;
 		/* One that could not even connect is one less. */
-		if (worker->started && leader->error == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-					 errmsg("a worker was terminated"),
-					 errdetail("Of what it was about to load, nothing is lost or loaded twice.")));
-		return true;
-	}
+		if (worker->source != NULL)
+		{
+			ErrorData  *error = palloc0(sizeof(ErrorData));
 
-	old = MemoryContextSwitchTo(leader->context);
+			error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
+			error->message = "a worker was terminated";
+			note_error(leader, worker->source, error);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+take_message(Leader *leader, Worker *worker, char *message)
+{
+	Source	   *source = worker->source;
+	ErrorData  *error;
+
 	switch (get_int(&message))
 	{
 		case MESSAGE_READY:
@@ -319,7 +442,7 @@ receive(Leader *leader, Worker *worker)
 			{
 				StediOutcome outcome = {0};
 
-				outcome.source = job->source;
+				outcome.source = source->load->job->source;
 				outcome.uri = get_text(&message);
 				outcome.status = get_text(&message);
 				outcome.first_error = get_text(&message);
@@ -331,38 +454,43 @@ receive(Leader *leader, Worker *worker)
 				outcome.elapsed = get_int(&message);
 				outcome.download = get_int(&message);
 				outcome.insert = get_int(&message);
-				job->report(job->arg, &outcome);
+				source->load->job->report(source->load->job->arg, &outcome);
 			}
+			source->load->elapsed = GetCurrentTimestamp() - source->begun;
 			break;
 
 		case MESSAGE_ERROR:
-			worker->gone = true;
-			if (leader->error == NULL)
-			{
-				ErrorData  *error = palloc0(sizeof(ErrorData));
-
-				error->elevel = ERROR;
-				error->sqlerrcode = (int) get_int(&message);
-				error->message = pstrdup(get_text(&message));
-				error->detail = get_text(&message);
-				error->hint = get_text(&message);
-				error->context = get_text(&message);
-				error->assoc_context = leader->context;
-				leader->error = error;
-			}
+			error = palloc0(sizeof(ErrorData));
+			error->elevel = ERROR;
+			error->sqlerrcode = (int) get_int(&message);
+			error->message = get_text(&message);
+			error->detail = get_text(&message);
+			error->hint = get_text(&message);
+			error->context = get_text(&message);
+			error->assoc_context = leader->context;
+			note_error(leader, source, error);
 			break;
 	}
-	MemoryContextSwitchTo(old);
-	return true;
 }
 
-/* Send objects to a worker: a part of its share of those that are known to be
- * pending, within the bounds of a transaction. */
+/* Only the first counts. */
 static void
-hand_batch(Leader *leader, Worker *worker)
+note_error(Leader *leader, Source *source, ErrorData *error)
 {
-	const StediJob *job = leader->job;
-	int			share = stedi_worklist_known(leader->worklist) / (BATCHES_AHEAD * alive(leader));
+	ErrorData **first = stedi_concerns_source(error->sqlerrcode) ? &source->load->error : &leader->error;
+
+	source->load->elapsed = GetCurrentTimestamp() - source->begun;
+	if (*first == NULL)
+		*first = error;
+}
+
+/* Send objects to a worker: a part of its share of those of a source that are known
+ * to be pending, within the bounds of a transaction. */
+static void
+hand_batch(Leader *leader, Worker *worker, Source *source)
+{
+	const StediJob *job = source->load->job;
+	int			share = stedi_worklist_known(source->worklist) / (BATCHES_AHEAD * alive(leader));
 	int64		limit = Max(share, 1);
 	int64		n = 0;
 	int64		bytes = 0;
@@ -374,7 +502,8 @@ hand_batch(Leader *leader, Worker *worker)
 		limit = Min(limit, job->max_objects);
 
 	initStringInfo(&objects);
-	while (n < limit && (object = stedi_worklist_peek(leader->worklist)) != NULL &&
+	/* The limit keeps it to those that are known, so that nothing has to be listed. */
+	while (n < limit && (object = stedi_worklist_peek(source->worklist)) != NULL &&
 		   (n == 0 || job->max_bytes < 0 || bytes + (int64) object->size <= job->max_bytes))
 	{
 		put_text(&objects, object->key);
@@ -384,10 +513,10 @@ hand_batch(Leader *leader, Worker *worker)
 		put_int(&objects, object->last_modified);
 		bytes += (int64) object->size;
 		n++;
-		if (leader->last_key != NULL)
-			pfree(leader->last_key);
-		leader->last_key = MemoryContextStrdup(leader->context, object->key);
-		(void) stedi_worklist_next(leader->worklist);
+		if (source->load->last_key != NULL)
+			pfree(source->load->last_key);
+		source->load->last_key = MemoryContextStrdup(leader->context, object->key);
+		(void) stedi_worklist_next(source->worklist);
 	}
 
 	initStringInfo(&head);
@@ -405,6 +534,7 @@ hand_batch(Leader *leader, Worker *worker)
 	/* If nobody is there to take it, the look at the results tells. */
 	(void) shm_mq_send(worker->batches, head.len, head.data, false, true);
 	worker->busy = true;
+	worker->source = source;
 	pfree(head.data);
 	pfree(objects.data);
 }
@@ -450,7 +580,7 @@ stedi_worker_main(Datum main_arg)
 	shm_mq	   *queue;
 	shm_mq_handle *batches;
 	shm_mq_handle *results;
-	StediLake  *lake = NULL;
+	WorkerLake	lake = {0};
 	StringInfoData ready;
 	int			number;
 	Size		length;
@@ -468,6 +598,7 @@ stedi_worker_main(Datum main_arg)
 	queues = (char *) shm_toc_lookup(toc, KEY_QUEUES, false) + 2 * QUEUE_SIZE * (Size) number;
 
 	MemoryContextSwitchTo(AllocSetContextCreate(TopMemoryContext, "stedi worker", ALLOCSET_DEFAULT_SIZES));
+	lake.context = AllocSetContextCreate(TopMemoryContext, "stedi worker lake", ALLOCSET_DEFAULT_SIZES);
 	queue = (shm_mq *) queues;
 	shm_mq_set_receiver(queue, MyProc);
 	batches = shm_mq_attach(queue, segment, NULL);
@@ -496,7 +627,7 @@ stedi_worker_main(Datum main_arg)
 
 /* Load a batch and tell what became of it.  False: this was the last one. */
 static bool
-load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *results)
+load_batch(const Shared *shared, WorkerLake *lake, char *batch, shm_mq_handle *results)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "stedi batch",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -556,13 +687,7 @@ load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *r
 					 errhint("Run it again; what is loaded stays.")));
 		table_close(rel, NoLock);
 
-		if (*lake == NULL)
-		{
-			MemoryContextSwitchTo(TopMemoryContext);
-			*lake = stedi_lake_open(job.uri, STEDI_READ, false);
-		}
-		job.lake = *lake;
-		MemoryContextSwitchTo(context);
+		job.lake = open_lake(lake, job.uri);
 		stedi_run_job(&job);
 
 		PopActiveSnapshot();
@@ -581,8 +706,9 @@ load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *r
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		close_lake(lake);
 		MemoryContextSwitchTo(context);
-		good = false;
+		good = stedi_concerns_source(error->sqlerrcode);
 		put_int(&message, MESSAGE_ERROR);
 		put_int(&message, error->sqlerrcode);
 		put_text(&message, error->message);
@@ -598,6 +724,30 @@ load_batch(const Shared *shared, StediLake **lake, char *batch, shm_mq_handle *r
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextDelete(context);
 	return good;
+}
+
+/* That of the batch before, if it is the same. */
+static StediLake *
+open_lake(WorkerLake *lake, const char *uri)
+{
+	MemoryContext old;
+
+	if (lake->lake != NULL && strcmp(lake->uri, uri) == 0)
+		return lake->lake;
+	close_lake(lake);
+	old = MemoryContextSwitchTo(lake->context);
+	lake->uri = pstrdup(uri);
+	lake->lake = stedi_lake_open(uri, STEDI_READ, false);
+	MemoryContextSwitchTo(old);
+	return lake->lake;
+}
+
+static void
+close_lake(WorkerLake *lake)
+{
+	lake->lake = NULL;
+	/* It is closed with its memory. */
+	MemoryContextReset(lake->context);
 }
 
 static void
