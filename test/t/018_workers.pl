@@ -76,6 +76,20 @@ is(one($workers), '0', 'no worker is left');
 like($messages, qr/NOTICE:  ingest accelerometer: 0 objects, 0 rows/, 'again: nothing is pending');
 is(one($counts), $all, 'and nothing is loaded twice');
 
+# A worker that has nothing to do any more goes on to the next source.
+empty();
+$proxy->rule(@stall, times => 1);
+my $waiting = session($node);
+start_query($waiting, $run);
+ok($proxy->wait_stalled, 'a worker waits for an object');
+ok($node->poll_query_until('postgres', "SELECT count(*) = $truth->{kinds}{step_trainer}{records} FROM stedi.step_trainer_landing"),
+	'the other loads the last source');
+isnt(one($counts), $all, 'before the first is loaded');
+$proxy->clear;
+like((finish_query($waiting))[1], qr/ingest accelerometer: $kind->{objects} objects, $kind->{records} rows/, 'then that is, too');
+$waiting->quit;
+agrees('sources at once');
+
 # While they work: who is who, and other sessions that want the same objects.
 empty();
 my @sessions = map { session($node) } 1 .. 3;
