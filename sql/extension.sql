@@ -116,7 +116,7 @@ SELECT * FROM stedi.policy ORDER BY name;
 SELECT stedi.pseudonym('subject', 'a@example.com') = stedi.pseudonym('subject', 'a@example.com') AS same_value,
 	   stedi.pseudonym('subject', 'a@example.com') = stedi.pseudonym('subject', 'b@example.com') AS other_value,
 	   stedi.pseudonym('subject', 'a@example.com') = stedi.pseudonym('device', 'a@example.com') AS other_kind,
-	   stedi.pseudonym('subject', 'a@example.com') ~ '^[0-9a-f]{32}$' AS looks,
+	   stedi.pseudonym('subject', 'a@example.com')::text ~ '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$' AS looks,
 	   stedi.pseudonym('subject', NULL) IS NULL AS of_null;
 BEGIN;
 INSERT INTO stedi.pseudonym_key (key) VALUES (decode(repeat('0b', 32), 'hex'));

@@ -21,6 +21,7 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "core/json_scan.h"
 
@@ -36,6 +37,7 @@ typedef enum FormatKind
 	FORMAT_INT8,
 	FORMAT_FLOAT8,
 	FORMAT_BOOL,
+	FORMAT_UUID,
 	FORMAT_EPOCH_MS,
 	FORMAT_ISO8601,
 	FORMAT_LAST_FIXED = FORMAT_ISO8601, /* up to here no longer than MAX_FIXED_WIDTH */
@@ -66,6 +68,7 @@ static void init_column(FormatColumn *column, Form_pg_attribute attribute, bool 
 static char *camel_case(const char *name);
 static char *put_fixed(FormatKind kind, Datum value, bool json, char *p);
 static char *put_float(double value, bool json, char *p);
+static char *put_uuid(const pg_uuid_t *value, bool json, char *p);
 static char *put_epoch_ms(TimestampTz value, bool json, char *p);
 static char *put_word(const char *word, bool quoted, char *p);
 static void put_variable(StediFormatter *formatter, FormatColumn *column, Datum value, StringInfo out);
@@ -148,6 +151,9 @@ init_column(FormatColumn *column, Form_pg_attribute attribute, bool camel, bool 
 			return;
 		case BOOLOID:
 			column->kind = FORMAT_BOOL;
+			return;
+		case UUIDOID:
+			column->kind = FORMAT_UUID;
 			return;
 		case TIMESTAMPTZOID:
 			column->kind = epoch_ms ? FORMAT_EPOCH_MS : FORMAT_ISO8601;
@@ -277,6 +283,8 @@ put_fixed(FormatKind kind, Datum value, bool json, char *p)
 			return put_float(DatumGetFloat8(value), json, p);
 		case FORMAT_BOOL:
 			return put_word(DatumGetBool(value) ? "true" : "false", false, p);
+		case FORMAT_UUID:
+			return put_uuid(DatumGetUUIDP(value), json, p);
 		case FORMAT_EPOCH_MS:
 			return put_epoch_ms(DatumGetTimestampTz(value), json, p);
 		default:
@@ -300,6 +308,25 @@ put_float(double value, bool json, char *p)
 		return p + double_to_shortest_decimal_buf(value, p);
 	/* no JSON, so a string */
 	return put_word(isnan(value) ? "NaN" : value < 0 ? "-Infinity" : "Infinity", json, p);
+}
+
+static char *
+put_uuid(const pg_uuid_t *value, bool json, char *p)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (json)
+		*p++ = '"';
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*p++ = '-';
+		*p++ = digits[value->data[i] >> 4];
+		*p++ = digits[value->data[i] & 0x0F];
+	}
+	if (json)
+		*p++ = '"';
+	return p;
 }
 
 static char *

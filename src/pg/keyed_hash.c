@@ -56,19 +56,29 @@ free_key(void *arg)
 }
 
 void
-stedi_keyed_hash(const StediKey *key, const char *kind, size_t kind_length,
-				 const char *value, size_t length, char hash[STEDI_KEYED_HASH_SIZE])
+stedi_keyed_digest(const StediKey *key, const char *kind, size_t kind_length,
+				   const char *value, size_t length, unsigned char digest[STEDI_KEYED_HASH_BYTES])
 {
-	unsigned char digest[STEDI_HMAC_SIZE];
+	unsigned char whole[STEDI_HMAC_SIZE];
 
 	if (!stedi_hmac_begin(key->hmac) ||
 		!stedi_hmac_add(key->hmac, kind, kind_length) ||
 		!stedi_hmac_add(key->hmac, "", 1) ||
 		!stedi_hmac_add(key->hmac, value, length) ||
-		!stedi_hmac_end(key->hmac, digest))
+		!stedi_hmac_end(key->hmac, whole))
 		ereport(ERROR,
 				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 				 errmsg("could not compute HMAC-SHA-256")));
+	memcpy(digest, whole, STEDI_KEYED_HASH_BYTES);
+}
+
+void
+stedi_keyed_hash(const StediKey *key, const char *kind, size_t kind_length,
+				 const char *value, size_t length, char hash[STEDI_KEYED_HASH_SIZE])
+{
+	unsigned char digest[STEDI_KEYED_HASH_BYTES];
+
+	stedi_keyed_digest(key, kind, kind_length, value, length, digest);
 	hex_encode((const char *) digest, STEDI_KEYED_HASH_BYTES, hash);
 	hash[STEDI_KEYED_HASH_SIZE - 1] = '\0';
 }

@@ -17,10 +17,14 @@ typedef struct StediKey StediKey;
 extern StediKey *stedi_read_key(const char *table, MemoryContext context);
 
 /*
- * Hex digits of HMAC-SHA-256 under key over kind, a zero
- * byte and the value, cut to 128 bits.  kind keeps equal values of different
- * kinds apart.
+ * HMAC-SHA-256 under key over kind, a zero byte and the value, cut to 128 bits.
+ * kind keeps equal values of different kinds apart.
  */
+extern void stedi_keyed_digest(const StediKey *key, const char *kind, size_t kind_length,
+							   const char *value, size_t length,
+							   unsigned char digest[STEDI_KEYED_HASH_BYTES]);
+
+/* The same in hex digits. */
 extern void stedi_keyed_hash(const StediKey *key, const char *kind, size_t kind_length,
 							 const char *value, size_t length,
 							 char hash[STEDI_KEYED_HASH_SIZE]);

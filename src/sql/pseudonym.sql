@@ -30,8 +30,8 @@ COMMENT ON FUNCTION stedi.rotate_pseudonym_key() IS
 
 SELECT stedi.rotate_pseudonym_key();
 
-CREATE FUNCTION stedi.pseudonym(kind text, value text) RETURNS text
+CREATE FUNCTION stedi.pseudonym(kind text, value text) RETURNS uuid
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'stedi_pseudonym';
 COMMENT ON FUNCTION stedi.pseudonym(text, text) IS
-	'keyed hash of a value; kind (subject, device) keeps equal values of different kinds apart';
+	'keyed hash of a value, in the form of a UUID; kind (subject, device) keeps equal values of different kinds apart';
 
