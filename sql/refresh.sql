@@ -259,6 +259,62 @@ SELECT zone, rows FROM stedi.refresh_zones(ARRAY['first', 'second']::regclass[],
 SELECT * FROM stedi.refresh_zones('{}');
 SELECT * FROM regress.error('SELECT stedi.refresh_zones(ARRAY[NULL]::regclass[])');
 SELECT * FROM regress.error('SELECT stedi.refresh_zones(''{regress_zone.source}'')');
+SELECT * FROM regress.error('SELECT stedi.refresh_zones(''{first, second, first}'')');
+
+-- What workers must not compute the leader does, here and in one part of a UNION ALL.
+CREATE TABLE big AS SELECT i AS a, i % 100 AS b FROM generate_series(1, 30000) AS i;
+ALTER TABLE big SET (parallel_workers = 2);
+ANALYZE big;
+SET min_parallel_table_scan_size = 0;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+CREATE MATERIALIZED VIEW by_leader AS
+WITH n AS MATERIALIZED (SELECT b, count(*) AS n FROM big GROUP BY b)
+SELECT b || 'x' AS t, (SELECT n FROM n WHERE n.b = big.b) AS n, random() AS r, a FROM big WITH NO DATA;
+SELECT stedi.refresh_zone('by_leader');
+SELECT count(DISTINCT t), min(n), max(n), count(*) FILTER (WHERE r > 0 AND r < 1) > 29990 AS r, sum(a) FROM by_leader;
+CREATE MATERIALIZED VIEW partly AS SELECT a, random() AS r FROM big UNION ALL SELECT a, 2 FROM big WITH NO DATA;
+SELECT stedi.refresh_zone('partly');
+SELECT count(*) FILTER (WHERE r > 0 AND r < 1) > 29990 AS random, count(*) FILTER (WHERE r = 2) AS two, sum(a) FROM partly;
+
+-- A function in a worker looks into a view whose index is not built yet; another
+-- refreshes a view itself; a third sees the old rows of the view that is refreshed.
+CREATE TABLE pairs AS SELECT i AS k, i * 2 AS v FROM generate_series(1, 30000) AS i;
+CREATE MATERIALIZED VIEW looked_at AS SELECT k, v FROM pairs;
+CREATE UNIQUE INDEX looked_at_key ON looked_at (k);
+ANALYZE looked_at;
+CREATE FUNCTION look(i int) RETURNS int LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+	RETURN (SELECT v FROM regress_zone.looked_at WHERE k = i);
+END
+$$;
+CREATE MATERIALIZED VIEW looking AS SELECT a, regress_zone.look(a) AS v FROM big WHERE a % 20 = 0 WITH NO DATA;
+CREATE MATERIALIZED VIEW inner_zone AS SELECT k, v FROM pairs;
+CREATE FUNCTION refresh_inner() RETURNS bigint LANGUAGE sql AS $$
+	SELECT rows FROM stedi.refresh_zones('{regress_zone.inner_zone}')
+$$;
+CREATE FUNCTION seen(int) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN (SELECT count(*) FROM regress_zone.itself WHERE a > 0);
+EXCEPTION WHEN undefined_table THEN
+	RETURN NULL;
+END
+$$;
+CREATE MATERIALIZED VIEW nesting AS
+SELECT i.rows, (SELECT sum(regress_zone.look(k)) FROM generate_series(101, 200) AS k) AS sum
+FROM (SELECT regress_zone.refresh_inner() AS rows OFFSET 0) AS i WITH NO DATA;
+CREATE MATERIALIZED VIEW itself AS SELECT a, regress_zone.seen(a) AS seen FROM big WHERE a <= 100;
+CREATE UNIQUE INDEX itself_key ON itself (a);
+TRUNCATE pairs;
+INSERT INTO pairs SELECT i, i * 3 FROM generate_series(30000, 1, -1) AS i;
+SELECT zone, rows FROM stedi.refresh_zones('{looked_at, looking, nesting, itself}');
+SELECT count(*) AS right_ones FROM looking WHERE v = a * 3;
+TABLE nesting;
+SELECT seen, count(*) FROM itself GROUP BY seen;
+SHOW stedi.unindexed;
+RESET min_parallel_table_scan_size;
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
 
 -- It writes.
 BEGIN READ ONLY;

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "pg/index_builder.h"
 #include "pg/settings.h"
 #include "pg/sink.h"
 
@@ -84,6 +85,7 @@ _PG_init(void)
 							MIN_CONCURRENCY, MAX_UPLOAD_CONCURRENCY,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 
+	stedi_index_builder_init();
 	MarkGUCPrefixReserved("stedi");
 
 	stedi_sink_init();

@@ -7,9 +7,11 @@
 
 #include "access/multixact.h"
 #include "access/xloginsert.h"
+#include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/storage.h"
 #include "commands/vacuum.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
@@ -103,15 +105,53 @@ StediCreateWaitEventSet(int nevents)
 #endif
 }
 
-/* 16: relation files are found by a locator */
-static inline void
-StediLogNewPages(SMgrRelation smgr, ForkNumber fork, int n, BlockNumber *blocks, Page *pages)
+/* 16: relation files are found by a locator, and have numbers */
+#if PG_VERSION_NUM >= 160000
+typedef RelFileLocator StediLocator;
+#define StediFileNumber(locator) ((locator).relNumber)
+#define StediSkipsWAL(locator) RelFileLocatorSkippingWAL(locator)
+#define StediAssumeNewStorage(rel) RelationAssumeNewRelfilelocator(rel)
+#define StediGetNewFileNumber(rel) \
+	GetNewRelFileNumber((rel)->rd_rel->reltablespace, NULL, (rel)->rd_rel->relpersistence)
+#else
+typedef RelFileNode StediLocator;
+#define StediFileNumber(locator) ((locator).relNode)
+#define StediSkipsWAL(locator) RelFileNodeSkippingWAL(locator)
+#define StediAssumeNewStorage(rel) RelationAssumeNewRelfilenode(rel)
+#define StediGetNewFileNumber(rel) \
+	GetNewRelFileNode((rel)->rd_rel->reltablespace, NULL, (rel)->rd_rel->relpersistence)
+#endif
+
+/* A file beside that of the relation, dropped when the (sub)transaction fails */
+static inline StediLocator
+StediCreateStorage(Relation rel)
 {
 #if PG_VERSION_NUM >= 160000
-	log_newpages(&smgr->smgr_rlocator.locator, fork, n, blocks, pages, true);
+	StediLocator locator = rel->rd_locator;
 #else
-	log_newpages(&smgr->smgr_rnode.node, fork, n, blocks, pages, true);
+	StediLocator locator = rel->rd_node;
 #endif
+
+	StediFileNumber(locator) = StediGetNewFileNumber(rel);
+	RelationCreateStorage(locator, rel->rd_rel->relpersistence, true);
+	return locator;
+}
+
+static inline SMgrRelation
+StediOpenStorage(StediLocator locator)
+{
+#if PG_VERSION_NUM >= 170000
+	return smgropen(locator, INVALID_PROC_NUMBER);
+#else
+	return smgropen(locator, InvalidBackendId);
+#endif
+}
+
+/* Pages of the map have no line pointers that would say what is empty in them. */
+static inline void
+StediLogNewPages(StediLocator locator, ForkNumber fork, int n, BlockNumber *blocks, Page *pages)
+{
+	log_newpages(&locator, fork, n, blocks, pages, fork == MAIN_FORKNUM);
 }
 
 /* 16: relation files have numbers */

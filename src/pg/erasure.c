@@ -59,6 +59,12 @@ typedef struct Rivals
 	StediKey   *key;			/* NULL: there are none */
 	HTAB	   *rivals;
 	TupleDesc	desc;
+	MemoryContext context;
+	/* what was visible when they were read */
+	TransactionId xmin;
+	TransactionId xmax;
+	uint32		xcnt;
+	CommandId	curcid;
 } Rivals;
 
 /* The pieces of a text in which somebody may be named, see next_piece(). */
@@ -72,6 +78,7 @@ typedef struct PieceScan
 	size_t		length;
 } PieceScan;
 
+static bool sees_the_same(const Rivals *rivals, Snapshot snapshot);
 static Rivals *load_rivals(FunctionCallInfo fcinfo);
 static bool is_erased(StediErasures *erasures, const char *kind, const char *value, size_t length);
 static bool is_mention(StediErasures *erasures, const char *value, size_t length);
@@ -106,10 +113,16 @@ stedi_erased_rival(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	bool		nulls[2] = {false};
 
-	/* They are the same for all rows of a query. */
-	if (fcinfo->flinfo->fn_extra == NULL)
-		fcinfo->flinfo->fn_extra = load_rivals(fcinfo);
+	/* They are the same for all rows of a query, but the call may be one of several
+	 * queries. */
 	rivals = fcinfo->flinfo->fn_extra;
+	if (rivals == NULL || !sees_the_same(rivals, GetActiveSnapshot()))
+	{
+		fcinfo->flinfo->fn_extra = NULL;
+		if (rivals != NULL)
+			MemoryContextDelete(rivals->context);
+		fcinfo->flinfo->fn_extra = rivals = load_rivals(fcinfo);
+	}
 	if (rivals->key == NULL)
 		PG_RETURN_NULL();
 
@@ -123,16 +136,29 @@ stedi_erased_rival(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(rivals->desc, values, nulls)));
 }
 
+static bool
+sees_the_same(const Rivals *rivals, Snapshot snapshot)
+{
+	return rivals->xmin == snapshot->xmin && rivals->xmax == snapshot->xmax &&
+		rivals->xcnt == snapshot->xcnt && rivals->curcid == snapshot->curcid;
+}
+
 /* The query runs as the owner, with the caller's search_path: it has no operator
  * and no function. */
 static Rivals *
 load_rivals(FunctionCallInfo fcinfo)
 {
-	MemoryContext context = fcinfo->flinfo->fn_mcxt;
+	MemoryContext context = AllocSetContextCreate(fcinfo->flinfo->fn_mcxt, "stedi rivals", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Rivals	   *rivals = palloc0(sizeof(Rivals));
+	Snapshot	snapshot = GetActiveSnapshot();
 	HASHCTL		control = {0};
 
+	rivals->context = context;
+	rivals->xmin = snapshot->xmin;
+	rivals->xmax = snapshot->xmax;
+	rivals->xcnt = snapshot->xcnt;
+	rivals->curcid = snapshot->curcid;
 	if (get_call_result_type(fcinfo, NULL, &rivals->desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "stedi.erased_rival must return a row");
 	rivals->desc = BlessTupleDesc(rivals->desc);

@@ -1,6 +1,6 @@
 /*
  * heap_writer.c
- *		Filling a new heap page by page, by several processes at a time.
+ *		Filling a new file of a heap page by page, by several processes at a time.
  *
  * Each process collects pages, and when it has some asks for the next blocks of the
  * file.  What a buffer would cost is spared: a page is written once, not first as
@@ -10,10 +10,13 @@
 
 #include "access/heaptoast.h"
 #include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/table.h"
 #include "access/visibilitymapdefs.h"
 #include "access/xact.h"
-#include "access/xloginsert.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/storage.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/bufpage.h"
@@ -21,6 +24,9 @@
 #include "storage/proc.h"
 #include "storage/smgr.h"
 #include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "pg/compat.h"
 #include "pg/heap_writer.h"
@@ -36,6 +42,8 @@
 
 typedef struct SharedWriter
 {
+	StediLocator file;
+	bool		logged;
 	Oid			relid;
 	TransactionId xid;
 	CommandId	cid;
@@ -52,7 +60,8 @@ typedef struct SharedWriter
 typedef struct HeapWriter
 {
 	SharedWriter *shared;
-	Relation	rel;
+	Relation	rel;			/* whose rows it takes */
+	bool		checked;		/* they have its types */
 	StediLayout *layout;
 	Size		reserved;		/* space left free on a page, see fillfactor */
 	char	   *tuple;			/* of TOAST_TUPLE_THRESHOLD bytes */
@@ -64,13 +73,15 @@ typedef struct HeapWriter
 static void *begin_heap(void *shared);
 static bool take_row(void *state, TupleTableSlot *slot);
 static void end_heap(void *state);
+static void check_types(HeapWriter *writer, TupleDesc desc);
 static Page page_with_room(HeapWriter *writer, Size length);
 static void write_chunk(HeapWriter *writer);
 static BlockNumber claim_blocks(SharedWriter *shared, uint32 n);
 static bool begins_segment(BlockNumber first, uint32 n);
-static void append_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n);
-static void log_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n);
-static void extend(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n);
+static void append_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n);
+static void log_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n);
+static void extend(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n);
+static void take_file(Relation rel, StediLocator file);
 static char *alloc_pages(int n);
 
 const StediSink stedi_heap_sink = {begin_heap, take_row, end_heap};
@@ -81,6 +92,8 @@ stedi_heap_writer_create(Relation rel)
 	dsm_segment *segment = dsm_create(sizeof(SharedWriter), 0);
 	SharedWriter *shared = dsm_segment_address(segment);
 
+	shared->file = StediCreateStorage(rel);
+	shared->logged = !StediSkipsWAL(shared->file);
 	shared->relid = RelationGetRelid(rel);
 	shared->xid = GetCurrentTransactionId();
 	shared->cid = GetCurrentCommandId(true);
@@ -110,11 +123,14 @@ static bool
 take_row(void *state, TupleTableSlot *slot)
 {
 	HeapWriter *writer = state;
-	Size		length = stedi_form_tuple_at(writer->layout, slot->tts_values, slot->tts_isnull,
-											 writer->tuple, TOAST_TUPLE_THRESHOLD);
+	Size		length;
 	HeapTupleHeader header = (HeapTupleHeader) writer->tuple;
 	Page		page;
 
+	if (!writer->checked)
+		check_types(writer, slot->tts_tupleDescriptor);
+	length = stedi_form_tuple_at(writer->layout, slot->tts_values, slot->tts_isnull,
+								 writer->tuple, TOAST_TUPLE_THRESHOLD);
 	if (length == 0)
 		return false;
 	page = page_with_room(writer, MAXALIGN(length));
@@ -125,6 +141,20 @@ take_row(void *state, TupleTableSlot *slot)
 		elog(ERROR, "could not add a row to a new page");
 	writer->n_rows++;
 	return true;
+}
+
+/* There may be more columns, by which the rows were sorted. */
+static void
+check_types(HeapWriter *writer, TupleDesc desc)
+{
+	TupleDesc	own = RelationGetDescr(writer->rel);
+
+	for (int i = 0; i < own->natts; i++)
+	{
+		if (i >= desc->natts || TupleDescAttr(desc, i)->atttypid != TupleDescAttr(own, i)->atttypid)
+			elog(ERROR, "rows do not have the types of \"%s\"", RelationGetRelationName(writer->rel));
+	}
+	writer->checked = true;
 }
 
 static Page
@@ -177,7 +207,7 @@ write_chunk(HeapWriter *writer)
 			ItemPointerSet(&header->t_ctid, first + i, at);
 		}
 	}
-	append_pages(writer->rel, MAIN_FORKNUM, first, writer->pages, writer->n_pages);
+	append_pages(shared, MAIN_FORKNUM, first, writer->pages, writer->n_pages);
 	LWLockRelease(&shared->lock);
 	writer->n_pages = 0;
 }
@@ -220,14 +250,14 @@ begins_segment(BlockNumber first, uint32 n)
  * of what is to be flushed.
  */
 static void
-append_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
+append_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n)
 {
 	MyProc->delayChkptFlags |= DELAY_CHKPT_START;
 	PG_TRY();
 	{
-		if (RelationNeedsWAL(rel))
-			log_pages(rel, fork, first, pages, n);
-		extend(rel, fork, first, pages, n);
+		if (shared->logged)
+			log_pages(shared, fork, first, pages, n);
+		extend(shared, fork, first, pages, n);
 	}
 	PG_FINALLY();
 	{
@@ -237,7 +267,7 @@ append_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int 
 }
 
 static void
-log_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
+log_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n)
 {
 	BlockNumber blocks[CHUNK_PAGES];
 	Page		images[CHUNK_PAGES];
@@ -247,22 +277,24 @@ log_pages(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
 		blocks[i] = first + i;
 		images[i] = pages + (Size) i * BLCKSZ;
 	}
-	StediLogNewPages(RelationGetSmgr(rel), fork, n, blocks, images);
+	StediLogNewPages(shared->file, fork, n, blocks, images);
 }
 
 static void
-extend(Relation rel, ForkNumber fork, BlockNumber first, char *pages, int n)
+extend(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n)
 {
+	SMgrRelation smgr = StediOpenStorage(shared->file);
+
 	for (int i = 0; i < n; i++)
 	{
 		Page		page = pages + (Size) i * BLCKSZ;
 		BlockNumber block = first + i;
 		/* Once for all of a file.  What is not logged is flushed at commit. */
-		bool		flush_later = RelationNeedsWAL(rel) &&
+		bool		flush_later = shared->logged &&
 			(i == n - 1 || (block + 1) % RELSEG_SIZE == 0);
 
 		PageSetChecksumInplace(page, block);
-		smgrextend(RelationGetSmgr(rel), fork, block, page, !flush_later);
+		smgrextend(smgr, fork, block, page, !flush_later);
 	}
 }
 
@@ -274,7 +306,7 @@ stedi_heap_writer_finish(dsm_segment *writer, Relation rel)
 	char	   *page = alloc_pages(1);
 
 	if (n_blocks > 0)
-		smgrcreate(RelationGetSmgr(rel), VISIBILITYMAP_FORKNUM, false);
+		smgrcreate(StediOpenStorage(shared->file), VISIBILITYMAP_FORKNUM, false);
 	for (BlockNumber block = 0; block < n_blocks; block += BLOCKS_PER_MAP_PAGE)
 	{
 		BlockNumber n = Min(n_blocks - block, BLOCKS_PER_MAP_PAGE);
@@ -285,9 +317,38 @@ stedi_heap_writer_finish(dsm_segment *writer, Relation rel)
 		memset(map, 0xFF, n / BLOCKS_PER_MAP_BYTE);
 		if (n % BLOCKS_PER_MAP_BYTE != 0)
 			map[n / BLOCKS_PER_MAP_BYTE] = (1 << (n % BLOCKS_PER_MAP_BYTE * BITS_PER_HEAPBLOCK)) - 1;
-		append_pages(rel, VISIBILITYMAP_FORKNUM, block / BLOCKS_PER_MAP_PAGE, page, 1);
+		append_pages(shared, VISIBILITYMAP_FORKNUM, block / BLOCKS_PER_MAP_PAGE, page, 1);
 	}
+	take_file(rel, shared->file);
 	return pg_atomic_read_u64(&shared->n_rows);
+}
+
+/* What RelationSetNewRelfilenode() does, with a file that is there. */
+static void
+take_file(Relation rel, StediLocator file)
+{
+	Relation	pg_class = table_open(RelationRelationId, RowExclusiveLock);
+	HeapTuple	tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(RelationGetRelid(rel)));
+	Form_pg_class form;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", RelationGetRelid(rel));
+	RelationDropStorage(rel);
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	form->relfilenode = StediFileNumber(file);
+	form->relpages = 0;
+	form->reltuples = -1;
+	form->relallvisible = 0;
+#if PG_VERSION_NUM >= 180000
+	form->relallfrozen = 0;
+#endif
+	form->relfrozenxid = RecentXmin;
+	form->relminmxid = GetOldestMultiXactId();
+	CatalogTupleUpdate(pg_class, &tuple->t_self, tuple);
+	heap_freetuple(tuple);
+	table_close(pg_class, RowExclusiveLock);
+	CommandCounterIncrement();
+	StediAssumeNewStorage(rel);
 }
 
 static char *

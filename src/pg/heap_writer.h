@@ -1,10 +1,10 @@
 /*
  * heap_writer.h
- *		Filling a new heap page by page, by several processes at a time.
+ *		Filling a new file of a heap page by page, by several processes at a time.
  *
  * As CREATE INDEX and CLUSTER write: pages are made in private memory, logged whole,
- * and appended to the file past the shared buffers.  Nobody else may know the file
- * yet, and nobody may insert into the table otherwise until the writer is done.
+ * and appended to the file past the shared buffers.  Until it is complete nobody
+ * else knows the file: the table has its old rows.
  */
 #ifndef STEDI_PG_HEAP_WRITER_H
 #define STEDI_PG_HEAP_WRITER_H
@@ -18,13 +18,18 @@
 extern const StediSink stedi_heap_sink;
 
 /*
- * Get ready to fill rel, which is empty and whose storage this (sub)transaction
- * made.  The segment is freed with the current resource owner.  Rows appear as
+ * Make the file.  rel, which is locked against everybody else, says how rows lie in
+ * it; the transaction must have its id.  The segment is freed with the current
+ * resource owner, the file when the (sub)transaction is rolled back.  Rows appear as
  * inserted by the current command, and frozen.
  */
 extern dsm_segment *stedi_heap_writer_create(Relation rel);
 
-/* After all processes are done: write the visibility map.  The number of rows. */
+/*
+ * After all processes are done: write the visibility map, and let rel have the file
+ * instead of its own, with no other statistics than those of an empty table.  Indexes
+ * and TOAST are still those of the old rows.  The number of rows.
+ */
 extern uint64 stedi_heap_writer_finish(dsm_segment *writer, Relation rel);
 
 #endif							/* STEDI_PG_HEAP_WRITER_H */

@@ -27,6 +27,8 @@
 #include "portability/instr_time.h"
 #include "storage/bufmgr.h"
 #include "storage/predicate.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -65,7 +67,7 @@ static void run_job(Job *job);
 static void set_statistics(const Job *job);
 static void hide_indexes(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel);
 
-static List *hidden;			/* OIDs of tables whose indexes are hidden */
+static char *unindexed;			/* setting */
 static get_relation_info_hook_type next_hook;
 
 void
@@ -273,34 +275,44 @@ set_statistics(const Job *job)
 	visibilitymap_count(heap, &all_visible, NULL);
 	StediUpdateRelStats(heap, RelationGetNumberOfBlocks(heap), job->heap_rows, all_visible, true);
 	StediUpdateRelStats(index, RelationGetNumberOfBlocks(index), job->index_rows, 0, false);
+	CacheInvalidateRelcache(heap);
 	index_close(index, NoLock);
 	table_close(heap, NoLock);
 }
 
+/* A setting, because workers get those of their leader. */
 void
-stedi_hide_indexes(List *relids)
+stedi_index_builder_init(void)
 {
-	if (hidden == NIL)
-	{
-		next_hook = get_relation_info_hook;
-		get_relation_info_hook = hide_indexes;
-	}
-	hidden = relids;
+	DefineCustomStringVariable("stedi.unindexed",
+							   "OIDs of tables whose indexes the planner does not use.",
+							   "Set by stedi.refresh_zones() while they are out of date.",
+							   &unindexed, "", PGC_SUSET,
+							   GUC_NO_SHOW_ALL | GUC_NO_RESET_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							   NULL, NULL, NULL);
+	next_hook = get_relation_info_hook;
+	get_relation_info_hook = hide_indexes;
 }
 
 void
-stedi_show_indexes(void)
+stedi_hide_indexes(Oid relid)
 {
-	if (hidden != NIL)
-		get_relation_info_hook = next_hook;
-	hidden = NIL;
+	set_config_option("stedi.unindexed", psprintf("%s %u", unindexed, relid), PGC_SUSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
 }
 
 static void
 hide_indexes(PlannerInfo *root, Oid relid, bool inhparent, RelOptInfo *rel)
 {
-	if (list_member_oid(hidden, relid))
-		rel->indexlist = NIL;
+	char	   *end;
+
 	if (next_hook != NULL)
 		next_hook(root, relid, inhparent, rel);
+	for (const char *at = unindexed; *at != '\0'; at = end)
+	{
+		if ((Oid) strtoul(at, &end, 10) == relid)
+			rel->indexlist = NIL;
+		if (end == at)
+			break;
+	}
 }

@@ -23,10 +23,12 @@ typedef struct StediIndexedTable
 extern void stedi_build_indexes(StediIndexedTable *tables, int n_tables);
 
 /*
- * Between these the planner knows no index of the tables of a list of OIDs.  end
- * must be called after an error, too.
+ * Let the planner know of no index of a table, in parallel workers neither, until the
+ * caller's nest level of settings ends, in whatever way.
  */
-extern void stedi_hide_indexes(List *relids);
-extern void stedi_show_indexes(void);
+extern void stedi_hide_indexes(Oid relid);
+
+/* At the start of the library, in parallel workers, too. */
+extern void stedi_index_builder_init(void);
 
 #endif							/* STEDI_PG_INDEX_BUILDER_H */

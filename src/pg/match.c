@@ -233,7 +233,8 @@ typedef struct Candidate
 static bool run_pass(Matcher *matcher);
 static void read_landing(Matcher *matcher, const char *text, Side *side);
 static dsm_segment *share_pass(const Matcher *matcher, const Side *side, dsa_area *area);
-static void run_query(const char *text, bool alone, dsm_segment *shared);
+static PlannedStmt *plan_query(const char *text, bool alone);
+static void run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared);
 static void *begin_reading(void *shared);
 static bool receive_reading(void *state, TupleTableSlot *slot);
 static void end_reading(void *state);
@@ -400,7 +401,8 @@ static void
 read_landing(Matcher *matcher, const char *text, Side *side)
 {
 	Matcher    *outer = leader;
-	dsa_area   *area = dsa_create(LWTRANCHE_PARALLEL_QUERY_DSA);
+	PlannedStmt *plan = plan_query(text, matcher->alone);
+	dsa_area   *area = plan->parallelModeNeeded ? dsa_create(LWTRANCHE_PARALLEL_QUERY_DSA) : NULL;
 	dsm_segment *segment = share_pass(matcher, side, area);
 	SharedPass *shared = dsm_segment_address(segment);
 	uint32		n_shares;
@@ -408,7 +410,7 @@ read_landing(Matcher *matcher, const char *text, Side *side)
 	leader = matcher;
 	PG_TRY();
 	{
-		run_query(text, matcher->alone, segment);
+		run_plan(plan, text, segment);
 	}
 	PG_FINALLY();
 	{
@@ -426,13 +428,15 @@ read_landing(Matcher *matcher, const char *text, Side *side)
 	if (shared->full)
 		matcher->alone = matcher->full = true;
 	dsm_detach(segment);
-	dsa_detach(area);
+	if (area != NULL)
+		dsa_detach(area);
 }
 
+/* area: NULL if there are no workers. */
 static dsm_segment *
 share_pass(const Matcher *matcher, const Side *side, dsa_area *area)
 {
-	Size		n_words = matcher->filter == NULL ? 0 :
+	Size		n_words = matcher->filter == NULL || area == NULL ? 0 :
 		((matcher->last - matcher->first) >> matcher->filter_shift) / 64 + 1;
 	dsm_segment *segment = dsm_create(offsetof(SharedPass, filter) + sizeof(uint64) * n_words, 0);
 	SharedPass *shared = dsm_segment_address(segment);
@@ -445,20 +449,26 @@ share_pass(const Matcher *matcher, const Side *side, dsa_area *area)
 	shared->first = matcher->first;
 	shared->last = matcher->last;
 	shared->filter_shift = matcher->filter_shift;
-	shared->area = dsa_get_handle(area);
+	if (area != NULL)
+		shared->area = dsa_get_handle(area);
 	pg_atomic_init_u32(&shared->n_shares, 0);
 	if (n_words > 0)
 		memcpy(shared->filter, matcher->filter, sizeof(uint64) * n_words);
 	return segment;
 }
 
-static void
-run_query(const char *text, bool alone, dsm_segment *shared)
+static PlannedStmt *
+plan_query(const char *text, bool alone)
 {
 	RawStmt    *raw = linitial_node(RawStmt, pg_parse_query(text));
 	List	   *queries = pg_analyze_and_rewrite_fixedparams(raw, text, NULL, 0, NULL);
-	PlannedStmt *plan = pg_plan_query(linitial_node(Query, queries), text,
-									  alone ? 0 : CURSOR_OPT_PARALLEL_OK, NULL);
+
+	return pg_plan_query(linitial_node(Query, queries), text, alone ? 0 : CURSOR_OPT_PARALLEL_OK, NULL);
+}
+
+static void
+run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared)
+{
 	QueryDesc  *desc;
 
 	stedi_sink_put(plan, STEDI_SINK_READINGS, shared);
@@ -614,6 +624,7 @@ add_share(Matcher *matcher, Side *side, const Share *share)
 	{
 		Reading		own = {reading[i].number, ids[reading[i].id]};
 
+		CHECK_FOR_INTERRUPTS();
 		put_away(matcher, side, &own);
 	}
 	pfree(ids);

@@ -4,8 +4,8 @@
  *		does, in less time.
  *
  * The query is planned to run in parallel, with the memory of maintenance.  Plain,
- * each process writes its rows to a new file, as after TRUNCATE, and the indexes are
- * built anew; concurrently, rows go to diff.c.  Locks, rights, the
+ * each process writes its rows to a new file, which the view gets in place of its
+ * own, and the indexes are built anew; concurrently, rows go to diff.c.  Locks, rights, the
  * security-restricted operation and what readers see are those of the command.
  */
 #include "postgres.h"
@@ -14,6 +14,7 @@
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/matview.h"
@@ -84,7 +85,6 @@ static Query *zone_query(Relation rel);
 static void set_for_refresh(void);
 static uint64 replace_rows(Relation rel, Query *query);
 static void empty_toast(Oid relid);
-static uint64 fill_heap(Relation rel, Query *query);
 static uint64 insert_rest(Relation rel, Tuplestorestate *rest);
 static uint64 merge_rows(Relation rel, Query *query);
 static uint64 run_query(Query *query, dsm_segment *writer, DestReceiver *receiver);
@@ -128,15 +128,7 @@ stedi_refresh_zones(PG_FUNCTION_ARGS)
 		results[i].indexed.relid = nulls[i] ? InvalidOid : DatumGetObjectId(zones[i]);
 
 	InitMaterializedSRF(fcinfo, 0);
-	PG_TRY();
-	{
-		refresh_zones(results, n_zones, concurrently);
-	}
-	PG_FINALLY();
-	{
-		stedi_show_indexes();
-	}
-	PG_END_TRY();
+	refresh_zones(results, n_zones, concurrently);
 
 	for (int i = 0; i < n_zones; i++)
 	{
@@ -159,7 +151,7 @@ refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
 	StediIndexedTable *last = palloc0(sizeof(StediIndexedTable) * Max(n_zones, 1));
 	int			n_last = 0;
 	Oid			owner_of_last = InvalidOid;
-	List	   *hidden = NIL;
+	int			nest_level = NewGUCNestLevel();
 
 	for (int i = 0; i < n_zones; i++)
 	{
@@ -168,6 +160,13 @@ refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
 		instr_time	elapsed;
 		Oid			owner;
 
+		for (int before = 0; before < i; before++)
+		{
+			if (results[before].indexed.relid == zone->relid)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("materialized view \"%s\" is named twice", get_rel_name(zone->relid))));
+		}
 		INSTR_TIME_SET_CURRENT(begun);
 		results[i].rows = refresh_rows(zone->relid, concurrently, &owner);
 		if (!concurrently && n_last > 0 && owner != owner_of_last)
@@ -176,17 +175,17 @@ refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
 		{
 			owner_of_last = owner;
 			last[n_last++].relid = zone->relid;
-			hidden = lappend_oid(hidden, zone->relid);
-			stedi_hide_indexes(hidden);
+			stedi_hide_indexes(zone->relid);
 		}
 		analyze(zone->relid);
 		INSTR_TIME_SET_CURRENT(elapsed);
 		INSTR_TIME_SUBTRACT(elapsed, begun);
-		zone->milliseconds = INSTR_TIME_GET_MILLISEC(elapsed);
+		zone->milliseconds += INSTR_TIME_GET_MILLISEC(elapsed);
 		/* Rows show when all zones are done; whoever waits sees this. */
 		ereport(NOTICE,
 				(errmsg("refresh %s: " UINT64_FORMAT " rows", get_rel_name(zone->relid), results[i].rows)));
 	}
+	AtEOXact_GUC(false, nest_level);
 
 	build_indexes(last, n_last, owner_of_last);
 	for (int i = 0, at = 0; at < n_last; i++)
@@ -284,6 +283,9 @@ open_zone(Oid relid, bool concurrently)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, name);
 
 	rel = table_open(relid, concurrently ? ExclusiveLock : AccessExclusiveLock);
+	/* Nor from somebody who has it no more. */
+	if (!StediMayMaintain(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, name);
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
 	return rel;
 }
@@ -369,18 +371,34 @@ set_for_refresh(void)
 						  GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* As TRUNCATE, then filled. */
 static uint64
 replace_rows(Relation rel, Query *query)
 {
+	Tuplestorestate *rest = tuplestore_begin_heap(false, false, work_mem);
+	DestReceiver *receiver = CreateTuplestoreDestReceiver();
+	dsm_segment *writer;
 	uint64		rows;
+
+	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the table access method of materialized view \"%s\" is not heap",
+						RelationGetRelationName(rel)),
+				 errhint("Use REFRESH MATERIALIZED VIEW.")));
 
 	/* This assigns the transaction id, which cannot be done once workers run. */
 	SetMatViewPopulatedState(rel, true);
-	StediSetNewStorage(rel);
+	writer = stedi_heap_writer_create(rel);
+	SetTuplestoreDestReceiverParams(receiver, rest, CurrentMemoryContext, false, NULL, NULL);
+	run_query(query, writer, receiver);
+	receiver->rDestroy(receiver);
+
+	rows = stedi_heap_writer_finish(writer, rel);
+	dsm_detach(writer);
 	if (OidIsValid(rel->rd_rel->reltoastrelid))
 		empty_toast(rel->rd_rel->reltoastrelid);
-	rows = fill_heap(rel, query);
+	rows += insert_rest(rel, rest);
+	tuplestore_end(rest);
 	pgstat_count_truncate(rel);
 	pgstat_count_heap_insert(rel, rows);
 	return rows;
@@ -398,25 +416,6 @@ empty_toast(Oid relid)
 		StediReindexIndex(lfirst_oid(cell));
 	CommandCounterIncrement();
 	table_close(toast, NoLock);
-}
-
-static uint64
-fill_heap(Relation rel, Query *query)
-{
-	dsm_segment *writer = stedi_heap_writer_create(rel);
-	Tuplestorestate *rest = tuplestore_begin_heap(false, false, work_mem);
-	DestReceiver *receiver = CreateTuplestoreDestReceiver();
-	uint64		rows;
-
-	SetTuplestoreDestReceiverParams(receiver, rest, CurrentMemoryContext, false, NULL, NULL);
-	run_query(query, writer, receiver);
-	receiver->rDestroy(receiver);
-	rows = stedi_heap_writer_finish(writer, rel);
-	dsm_detach(writer);
-
-	rows += insert_rest(rel, rest);
-	tuplestore_end(rest);
-	return rows;
 }
 
 /* The rows that want TOAST. */

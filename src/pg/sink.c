@@ -3,7 +3,7 @@
  *		Running a query whose rows are taken where they arise.
  *
  * The plan gets a node of our own at its top or, where the rows of workers are
- * gathered there, below that: so each worker, and the leader, takes the rows that it has
+ * gathered there as they are, below that: so each worker, and the leader, takes the rows that it has
  * made.  That spares sending them through a queue, and what is done with them is
  * done in parallel.
  *
@@ -40,6 +40,8 @@ typedef struct SinkState
 } SinkState;
 
 static Plan *put_sinks(Plan *plan, StediSinkKind kind, dsm_segment *shared, int *node_id);
+static bool passes_on(const Plan *plan);
+static bool has_async(const Append *append);
 static Plan *put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id);
 static List *columns_of(Plan *plan, int varno);
 static Node *create_state(CustomScan *node);
@@ -85,16 +87,49 @@ put_sinks(Plan *plan, StediSinkKind kind, dsm_segment *shared, int *node_id)
 {
 	ListCell   *cell;
 
-	if (IsA(plan, Gather))
+	if (IsA(plan, Gather) && passes_on(plan))
 		outerPlan(plan) = put_sink(outerPlan(plan), kind, shared, node_id);
-	else if (IsA(plan, Append))		/* of the queries of a UNION ALL */
+	else if (IsA(plan, Append) && !has_async(castNode(Append, plan)))	/* of a UNION ALL */
 	{
-		foreach(cell, ((Append *) plan)->appendplans)
+		foreach(cell, castNode(Append, plan)->appendplans)
 			lfirst(cell) = put_sinks(lfirst(cell), kind, shared, node_id);
 	}
 	else
 		return put_sink(plan, kind, shared, node_id);
 	return plan;
+}
+
+/* Are its rows those of its child?  What workers must not compute it computes. */
+static bool
+passes_on(const Plan *plan)
+{
+	ListCell   *cell;
+
+	if (plan->qual != NIL || list_length(plan->targetlist) != list_length(outerPlan(plan)->targetlist))
+		return false;
+	foreach(cell, plan->targetlist)
+	{
+		const TargetEntry *column = lfirst_node(TargetEntry, cell);
+		const Var  *var = (const Var *) column->expr;
+
+		if (!IsA(var, Var) || var->varno != OUTER_VAR || var->varattno != column->resno)
+			return false;
+	}
+	return true;
+}
+
+/* Such a child tells the Append itself when it has rows. */
+static bool
+has_async(const Append *append)
+{
+	ListCell   *cell;
+
+	foreach(cell, append->appendplans)
+	{
+		if (((const Plan *) lfirst(cell))->async_capable)
+			return true;
+	}
+	return false;
 }
 
 /* A node above that has the columns of its child. */
@@ -168,6 +203,9 @@ begin_sink(CustomScanState *node, EState *estate, int eflags)
 	self->sink = sinks[intVal(linitial(plan->custom_private))];
 	self->shared = dsm_segment_address(shared);
 	outerPlanState(node) = ExecInitNode(outerPlan(plan), estate, eflags);
+	/* Its slots are handed on, of whatever kind they are. */
+	node->ss.ps.resultopsset = true;
+	node->ss.ps.resultopsfixed = false;
 }
 
 static TupleTableSlot *
