@@ -162,6 +162,21 @@ $concurrent = digest();
 one('SELECT count(*) FROM stedi.refresh()');
 is(digest(), $concurrent, 'after that both give the same');
 
+# What is committed stands, with what tells that every page is visible to all.
+my $pages = "SELECT string_agg(concat_ws(' ', relname, all_visible, all_frozen, pg_relation_size(oid) / 8192), ', ' ORDER BY oid)
+	FROM pg_class, pg_visibility_map_summary(oid) WHERE relkind = 'm'";
+my $damage = "SELECT count(*) FROM pg_class, verify_heapam(oid) WHERE relkind = 'm'";
+my $unindexed = "SELECT count(bt_index_check(indexrelid, true)) FROM pg_index WHERE indrelid IN (SELECT oid FROM pg_class WHERE relkind = 'm')";
+one('CREATE EXTENSION pg_visibility; CREATE EXTENSION amcheck');
+my $visible = one($pages);
+like($visible, qr/accelerometer_trusted (\d+) \1 \1,/, 'all pages of a zone are visible to all, and frozen');
+$node->stop('immediate');
+$node->start;
+is(one($pages), $visible, 'so they are after a crash');
+is(digest(), $concurrent, 'with every row');
+is(one($damage), '0', 'no page is damaged');
+is(one($unindexed), scalar @zones, 'and every row is in the index');
+
 # Cancelled while it counts.
 my $session = session($node);
 my $pid = backend_pid($session);
