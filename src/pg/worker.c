@@ -673,6 +673,7 @@ stedi_worker_main(Datum main_arg)
 	RestoreGUCState(shm_toc_lookup(toc, KEY_SETTINGS, false));
 	CommitTransactionCommand();
 
+	pgstat_report_activity(STATE_IDLE, NULL);
 	if (shm_mq_send(results, ready.len, ready.data, false, true) != SHM_MQ_SUCCESS)
 		return;
 	while (shm_mq_receive(batches, &length, &batch, false) == SHM_MQ_SUCCESS)
