@@ -13,6 +13,7 @@
 #include "catalog/pg_foreign_server.h"
 #include "catalog/storage.h"
 #include "commands/vacuum.h"
+#include "common/relpath.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "storage/latch.h"
@@ -68,6 +69,19 @@ StediReadRecentBuffer(Relation rel, BlockNumber block, Buffer buffer)
 	return ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
 #else
 	return ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
+#endif
+}
+
+/* 18: a path is a struct */
+static inline char *
+StediRelationPath(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return pstrdup(relpathbackend(rel->rd_locator, rel->rd_backend, MAIN_FORKNUM).str);
+#elif PG_VERSION_NUM >= 160000
+	return relpathbackend(rel->rd_locator, rel->rd_backend, MAIN_FORKNUM);
+#else
+	return relpathbackend(rel->rd_node, rel->rd_backend, MAIN_FORKNUM);
 #endif
 }
 

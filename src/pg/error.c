@@ -106,6 +106,16 @@ stedi_concerns_source(int sqlstate)
 	return true;
 }
 
+void
+stedi_warn_source(const char *source, const ErrorData *error)
+{
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("source %s could not be loaded to the end", source),
+			 errdetail("%s", error->message),
+			 error->hint != NULL ? errhint("%s", error->hint) : 0));
+}
+
 char *
 stedi_status_line(const StediStatus *status)
 {

@@ -24,6 +24,9 @@ pg_noreturn extern void stedi_report(const StediStatus *status);
  * the others? */
 extern bool stedi_concerns_source(int sqlstate);
 
+/* The warning that it was not loaded, and why. */
+extern void stedi_warn_source(const char *source, const ErrorData *error);
+
 /* message, and the detail in brackets: one line for a ledger; palloc'd */
 extern char *stedi_status_line(const StediStatus *status);
 

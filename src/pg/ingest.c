@@ -388,7 +388,7 @@ open_target(LoadState *state)
 {
 	const StediJob *job = state->job;
 
-	state->rel = stedi_open_target(job);
+	state->rel = stedi_open_target(job, true);
 	state->builder = stedi_row_builder_create(RelationGetDescr(state->rel), state->rel, job->aliases);
 	state->inserter = stedi_inserter_create(state->rel, job->on_error != STEDI_ON_ERROR_STOP,
 											&state->inserting);
@@ -396,8 +396,9 @@ open_target(LoadState *state)
 }
 
 Relation
-stedi_open_target(const StediJob *job)
+stedi_open_target(const StediJob *job, bool wait)
 {
+	LOCKMODE	mode = job->dry_run ? AccessShareLock : RowExclusiveLock;
 	Relation	rel;
 
 	/* Before any lock that others would have to wait for. */
@@ -408,15 +409,30 @@ stedi_open_target(const StediJob *job)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot load in a transaction of isolation level repeatable read or serializable"),
 				 errhint("Use read committed.")));
-	rel = table_open(job->target, job->dry_run ? AccessShareLock : RowExclusiveLock);
+	if (wait)
+		LockRelationOid(job->target, mode);
+	else if (!ConditionalLockRelationOid(job->target, mode))
+		return NULL;
+	rel = try_table_open(job->target, NoLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the target was dropped while it was to be locked")));
 	if (strchr(LOADABLE_RELKINDS, rel->rd_rel->relkind) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot load into relation \"%s\"", RelationGetRelationName(rel)),
 				 errdetail_relkind_not_supported(rel->rd_rel->relkind)));
 	/* Nothing but loads takes this kind of lock on a relation. */
-	if (!job->dry_run && job->objects == NULL)
+	if (job->dry_run || job->objects != NULL)
+		return rel;
+	if (wait)
 		LockDatabaseObject(RelationRelationId, job->target, 0, ExclusiveLock);
+	else if (!ConditionalLockDatabaseObject(RelationRelationId, job->target, 0, ExclusiveLock))
+	{
+		table_close(rel, mode);
+		return NULL;
+	}
 	return rel;
 }
 

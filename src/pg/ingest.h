@@ -73,8 +73,9 @@ extern int64 stedi_size_option(FunctionCallInfo fcinfo, int argno, const char *n
 extern List *stedi_source_jobs(const char *name);
 
 /* Open the table, and lock it against other loads unless the job names objects;
- * 42501, 42809, 0A000 when it cannot be loaded into. */
-extern Relation stedi_open_target(const StediJob *job);
+ * NULL: that would have to wait, and should not.  42501, 42P01, 42809, 0A000 when
+ * it cannot be loaded into. */
+extern Relation stedi_open_target(const StediJob *job, bool wait);
 
 /*
  * Load; returns the key of the last object that was taken, palloc'd, or NULL when

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/heaptoast.h"
@@ -24,6 +26,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/fd.h"
 #include "storage/freespace.h"
 #include "storage/lmgr.h"
 #include "storage/smgr.h"
@@ -115,6 +118,7 @@ static void prepare_insert(StediInserter *inserter);
 static void flush_batch(StediInserter *inserter, bool full);
 static void put_batch(StediInserter *inserter, bool full);
 static void add_pages(StediInserter *inserter);
+static bool reserve_space(Relation rel, BlockNumber first, BlockNumber n);
 static void note_added(StediInserter *inserter, BlockNumber block, Buffer buffer);
 static void write_pages(StediInserter *inserter, int n);
 static void leave_pages(StediInserter *inserter);
@@ -369,7 +373,8 @@ put_batch(StediInserter *inserter, bool full)
  * Extend the file to its new length, as a copy of a database does it: as far as
  * nothing is written yet, it reads as zeros, which are empty pages.  The buffers
  * come first, while nobody else can have put anything into the pages, so that they
- * need not be read; and they stay pinned until they are used, whoever does.
+ * need not be read; and they stay pinned until they are used, whoever does.  Where
+ * there is no space for the pages, heapam will complain of it.
  */
 static void
 add_pages(StediInserter *inserter)
@@ -377,7 +382,8 @@ add_pages(StediInserter *inserter)
 	Relation	rel = inserter->rel;
 	bool		locks = !RELATION_IS_LOCAL(rel);
 	int			most = Min(MAX_PAGES_AHEAD, NBuffers / MaxBackends);
-	int			n = Min(inserter->n_filled / PAGES_PER_AHEAD, most);
+	BlockNumber n = Min(inserter->n_filled / PAGES_PER_AHEAD, most);
+	BlockNumber got = 0;
 	PGAlignedBlock zeros = {0};
 	BlockNumber first;
 
@@ -387,28 +393,64 @@ add_pages(StediInserter *inserter)
 	if (locks)
 		LockRelationForExtension(rel, ExclusiveLock);
 	first = RelationGetNumberOfBlocks(rel);
+	/* heapam begins the files of a table, each of so many blocks. */
+	n = first % RELSEG_SIZE == 0 ? 0 : Min(n, RELSEG_SIZE - first % RELSEG_SIZE);
 	inserter->next_page = 0;
 	inserter->end_page = 0;
-	while (inserter->end_page < n && first + inserter->end_page < MaxBlockNumber)
+	while (got < n && first + got < MaxBlockNumber)
 	{
-		Buffer		page = ReadBufferExtended(rel, MAIN_FORKNUM, first + inserter->end_page,
+		Buffer		page = ReadBufferExtended(rel, MAIN_FORKNUM, first + got,
 											  RBM_ZERO_AND_LOCK, inserter->bulk->strategy);
 		bool		is_new = PageIsNew(BufferGetPage(page));
 
 		LockBuffer(page, BUFFER_LOCK_UNLOCK);
-		/* From beyond the end of the file?  heapam will complain of it. */
+		/* From beyond the end of the file?  heapam will complain of that, too. */
 		if (!is_new)
 		{
 			ReleaseBuffer(page);
 			break;
 		}
-		note_added(inserter, first + inserter->end_page, page);
-		inserter->pages[inserter->end_page++] = page;
+		inserter->pages[got++] = page;
 	}
-	if (inserter->end_page > 0)
-		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + inserter->end_page - 1, zeros.data, false);
+	if (got > 0 && reserve_space(rel, first, got - 1))
+	{
+		smgrextend(RelationGetSmgr(rel), MAIN_FORKNUM, first + got - 1, zeros.data, false);
+		inserter->end_page = got;
+		for (BlockNumber i = 0; i < got; i++)
+			note_added(inserter, first + i, inserter->pages[i]);
+	}
+	else
+	{
+		for (BlockNumber i = 0; i < got; i++)
+			ReleaseBuffer(inserter->pages[i]);
+	}
 	if (locks)
 		UnlockRelationForExtension(rel, ExclusiveLock);
+}
+
+/*
+ * Have the file system keep space for n pages at the end of a file, which the file
+ * then has, or a checkpoint would find out that there is none.  The one after them
+ * is not among these: it is written, which nobody may have done before.
+ */
+static bool
+reserve_space(Relation rel, BlockNumber first, BlockNumber n)
+{
+	char	   *path = StediRelationPath(rel);
+	BlockNumber segment = first / RELSEG_SIZE;
+	int			fd;
+	bool		reserved;
+
+	if (n == 0)
+		return true;
+	if (segment > 0)
+		path = psprintf("%s.%u", path, segment);
+	fd = OpenTransientFile(path, O_RDWR | PG_BINARY);
+	reserved = fd >= 0 &&
+		posix_fallocate(fd, (off_t) (first % RELSEG_SIZE) * BLCKSZ, (off_t) n * BLCKSZ) == 0;
+	if (fd >= 0)
+		CloseTransientFile(fd);
+	return reserved;
 }
 
 static void

@@ -59,7 +59,6 @@ static void ingest_by_workers(List *jobs, List *sources, int workers);
 static void ingest_source(Source *source, int64 max_objects, int64 max_bytes);
 static void ingest_step(Source *source, int64 max_objects, int64 max_bytes);
 static void report_ingest(const Source *source, int64 elapsed);
-static void give_up(Source *source, const ErrorData *error);
 static void count_outcome(void *arg, const StediOutcome *outcome);
 static void refresh_zones(bool concurrently);
 static void export_targets(void);
@@ -146,7 +145,8 @@ begin_ingest(int64 max_objects, int64 max_bytes, int workers)
 	List	   *jobs;
 	ListCell   *cell;
 
-	SPI_connect();
+	/* What is allocated here lives as long as the connection, whatever is committed. */
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	jobs = stedi_source_jobs(NULL);
 	foreach(cell, jobs)
 	{
@@ -174,10 +174,15 @@ static void
 ingest_by_workers(List *jobs, List *sources, int workers)
 {
 	StediWorkerLoad *loads = palloc0(sizeof(StediWorkerLoad) * list_length(jobs));
+	int			begun = 0;
 
 	for (int i = 0; i < list_length(jobs); i++)
 		loads[i].job = list_nth(jobs, i);
-	stedi_run_workers(loads, list_length(jobs), workers);
+	while (begun < list_length(jobs))
+	{
+		begun += stedi_run_workers(loads + begun, list_length(jobs) - begun, workers);
+		commit_step();
+	}
 	for (int i = 0; i < list_length(sources); i++)
 	{
 		Source	   *source = list_nth(sources, i);
@@ -186,8 +191,7 @@ ingest_by_workers(List *jobs, List *sources, int workers)
 		source->elapsed = loads[i].elapsed;
 		if (loads[i].last_key != NULL)
 			source->key = MemoryContextStrdup(GetMemoryChunkContext(source), loads[i].last_key);
-		if (loads[i].error != NULL)
-			give_up(source, loads[i].error);
+		source->readable = !loads[i].failed;
 	}
 }
 
@@ -257,20 +261,10 @@ ingest_step(Source *source, int64 max_objects, int64 max_bytes)
 		if (!stedi_concerns_source(error->sqlerrcode))
 			ReThrowError(error);
 		source->totals = before;	/* the batch was rolled back */
-		give_up(source, error);
+		stedi_warn_source(source->name, error);
+		source->readable = false;
 	}
 	PG_END_TRY();
-}
-
-static void
-give_up(Source *source, const ErrorData *error)
-{
-	ereport(WARNING,
-			(errcode(error->sqlerrcode),
-			 errmsg("source %s could not be loaded to the end", source->name),
-			 errdetail("%s", error->message),
-			 error->hint != NULL ? errhint("%s", error->hint) : 0));
-	source->readable = false;
 }
 
 static void

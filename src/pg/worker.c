@@ -109,7 +109,7 @@ typedef struct Leader
 {
 	MemoryContext context;
 	Source	   *sources;
-	int			n_sources;
+	int			n_sources;		/* those of this transaction */
 	int			next_source;	/* of which objects are handed out */
 	dsm_segment *segment;
 	char	   *queues;
@@ -131,6 +131,7 @@ PGDLLEXPORT void stedi_worker_main(Datum main_arg);
 
 static void hand_out(Leader *leader);
 static Source *pending_source(Leader *leader);
+static bool target_is_busy(const Leader *leader, const Source *source);
 static void look_for_pending(Leader *leader, Source *source);
 static void begin_source(Leader *leader, Source *source);
 static void start_workers(Leader *leader, int n_batches);
@@ -139,7 +140,7 @@ static bool start_worker(Leader *leader, Worker *worker, int number);
 static bool receive(Leader *leader, Worker *worker);
 static void take_message(Leader *leader, Worker *worker, char *message);
 static void note_error(Leader *leader, Source *source, ErrorData *error);
-static void hand_batch(Leader *leader, Worker *worker, Source *source);
+static bool hand_batch(Leader *leader, Worker *worker, Source *source);
 static int	alive(const Leader *leader);
 static void finish_workers(Leader *leader);
 static void stop_workers(int code, Datum arg);
@@ -152,7 +153,7 @@ static void put_text(StringInfo message, const char *text);
 static int64 get_int(char **message);
 static char *get_text(char **message);
 
-void
+int
 stedi_run_workers(StediWorkerLoad *loads, int n_loads, int n_workers)
 {
 	Leader	   *leader = palloc0(sizeof(Leader));
@@ -178,6 +179,7 @@ stedi_run_workers(StediWorkerLoad *loads, int n_loads, int n_workers)
 		if (leader->sources[i].lake != NULL)
 			stedi_lake_close(leader->sources[i].lake);
 	}
+	return leader->n_sources;
 }
 
 /* Until everything has been handed out and loaded, or there is an error and the
@@ -198,7 +200,8 @@ hand_out(Leader *leader)
 		{
 			Worker	   *worker = &leader->workers[i];
 
-			while (worker->busy && receive(leader, worker))
+			/* The idle, too: one may have gone. */
+			while (!worker->gone && receive(leader, worker))
 				again = true;
 			busy += worker->busy;
 		}
@@ -206,13 +209,14 @@ hand_out(Leader *leader)
 		{
 			Worker	   *worker = &leader->workers[i];
 
-			if (leader->error != NULL || source->load->error != NULL ||
+			if (leader->error != NULL || source->load->failed ||
 				stedi_worklist_known(source->worklist) == 0)
 				break;
 			if (worker->busy || worker->gone)
 				continue;
-			hand_batch(leader, worker, source);
 			again = true;
+			if (!hand_batch(leader, worker, source))
+				break;
 		}
 
 		if (again)
@@ -225,8 +229,8 @@ hand_out(Leader *leader)
 	}
 }
 
-/* The first source of which something is known to be pending; NULL: none, or there
- * is nobody to load it. */
+/* The first source of which something is known to be pending; NULL: none yet, or
+ * there is nobody to load it. */
 static Source *
 pending_source(Leader *leader)
 {
@@ -237,14 +241,34 @@ pending_source(Leader *leader)
 		if (leader->error != NULL ||
 			(alive(leader) == 0 && leader->n_workers == leader->max_workers))
 			return NULL;
-		if (source->load->error == NULL &&
+		if (!source->load->failed &&
 			(source->worklist == NULL || stedi_worklist_known(source->worklist) == 0))
+		{
+			if (target_is_busy(leader, source))
+				return NULL;
 			look_for_pending(leader, source);
-		if (source->load->error == NULL && source->worklist != NULL &&
+		}
+		if (!source->load->failed && source->worklist != NULL &&
 			stedi_worklist_known(source->worklist) > 0)
 			return source;
 	}
 	return NULL;
+}
+
+/* Is somebody loading another source into the same target?  What he loads is still
+ * pending for whoever asks. */
+static bool
+target_is_busy(const Leader *leader, const Source *source)
+{
+	for (int i = 0; i < leader->n_workers; i++)
+	{
+		const Worker *worker = &leader->workers[i];
+
+		if (worker->busy && worker->source != NULL && worker->source != source &&
+			worker->source->load->job->target == source->load->job->target)
+			return true;
+	}
+	return false;
 }
 
 /* List what a source has, its first page or the next; an error is the source's. */
@@ -260,7 +284,11 @@ look_for_pending(Leader *leader, Source *source)
 		if (source->worklist == NULL)
 			begin_source(leader, source);
 		if (source->worklist != NULL && stedi_worklist_peek(source->worklist) == NULL)
+		{
 			source->load->complete = stedi_worklist_listed(source->worklist) > 0;
+			stedi_lake_close(source->lake);
+			source->lake = NULL;
+		}
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(leader->context);
 		CurrentResourceOwner = owner;
@@ -276,6 +304,8 @@ look_for_pending(Leader *leader, Source *source)
 	PG_END_TRY();
 }
 
+/* The first may have to wait.  For others the leader does not, which has locked
+ * targets already, and workers to look after. */
 static void
 begin_source(Leader *leader, Source *source)
 {
@@ -284,7 +314,12 @@ begin_source(Leader *leader, Source *source)
 	bool		plain;
 
 	source->begun = GetCurrentTimestamp();
-	rel = stedi_open_target(job);
+	rel = stedi_open_target(job, source == leader->sources);
+	if (rel == NULL)
+	{
+		leader->n_sources = leader->next_source;
+		return;
+	}
 	plain = stedi_takes_multi_insert(rel) && !RelationUsesLocalBuffers(rel);
 	/* The workers take this lock, each for its transaction. */
 	table_close(rel, RowExclusiveLock);
@@ -314,7 +349,6 @@ start_workers(Leader *leader, int n_batches)
 			leader->max_workers = leader->n_workers;
 			return;
 		}
-		leader->n_workers++;
 	}
 }
 
@@ -372,13 +406,17 @@ start_worker(Leader *leader, Worker *worker, int number)
 	registration.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(leader->segment));
 	memcpy(registration.bgw_extra, &number, sizeof(number));
 	registration.bgw_notify_pid = MyProcPid;
+	shm_mq_set_sender(batches, MyProc);
+	shm_mq_set_receiver(results, MyProc);
+	worker->batches = shm_mq_attach(batches, leader->segment, NULL);
+	worker->results = shm_mq_attach(results, leader->segment, NULL);
 	if (!RegisterDynamicBackgroundWorker(&registration, &worker->handle))
 		return false;
 
-	shm_mq_set_sender(batches, MyProc);
-	shm_mq_set_receiver(results, MyProc);
-	worker->batches = shm_mq_attach(batches, leader->segment, worker->handle);
-	worker->results = shm_mq_attach(results, leader->segment, worker->handle);
+	/* From here on it is one that has to be waited for, whatever happens. */
+	leader->n_workers++;
+	shm_mq_set_handle(worker->batches, worker->handle);
+	shm_mq_set_handle(worker->results, worker->handle);
 	worker->busy = true;
 	return true;
 }
@@ -400,6 +438,7 @@ receive(Leader *leader, Worker *worker)
 	Size		length;
 	void	   *data;
 	shm_mq_result result = shm_mq_receive(worker->results, &length, &data, true);
+	bool		was_busy = worker->busy;
 	MemoryContext old;
 
 	if (result == SHM_MQ_WOULD_BLOCK)
@@ -411,8 +450,8 @@ receive(Leader *leader, Worker *worker)
 	else
 	{
 		worker->gone = true;
-		/* One that could not even connect is one less. */
-		if (worker->source != NULL)
+		/* One that could not even connect, or has nothing to load, is one less. */
+		if (was_busy && worker->source != NULL)
 		{
 			ErrorData  *error = palloc0(sizeof(ErrorData));
 
@@ -473,20 +512,25 @@ take_message(Leader *leader, Worker *worker, char *message)
 	}
 }
 
-/* Only the first counts. */
+/* Only the first counts.  That of a source is told at once, for there may be no
+ * other time. */
 static void
 note_error(Leader *leader, Source *source, ErrorData *error)
 {
-	ErrorData **first = stedi_concerns_source(error->sqlerrcode) ? &source->load->error : &leader->error;
-
 	source->load->elapsed = GetCurrentTimestamp() - source->begun;
-	if (*first == NULL)
-		*first = error;
+	if (!stedi_concerns_source(error->sqlerrcode))
+		leader->error = leader->error != NULL ? leader->error : error;
+	else if (!source->load->failed)
+	{
+		source->load->failed = true;
+		stedi_warn_source(source->load->job->source, error);
+	}
 }
 
 /* Send objects to a worker: a part of its share of those of a source that are known
- * to be pending, within the bounds of a transaction. */
-static void
+ * to be pending, within the bounds of a transaction.  False: it has gone, and what
+ * is left of the source is the caller's. */
+static bool
 hand_batch(Leader *leader, Worker *worker, Source *source)
 {
 	const StediJob *job = source->load->job;
@@ -494,6 +538,8 @@ hand_batch(Leader *leader, Worker *worker, Source *source)
 	int64		limit = Max(share, 1);
 	int64		n = 0;
 	int64		bytes = 0;
+	char	   *last_key = NULL;
+	bool		sent;
 	StringInfoData head;
 	StringInfoData objects;
 	const StediObject *object;
@@ -513,9 +559,9 @@ hand_batch(Leader *leader, Worker *worker, Source *source)
 		put_int(&objects, object->last_modified);
 		bytes += (int64) object->size;
 		n++;
-		if (source->load->last_key != NULL)
-			pfree(source->load->last_key);
-		source->load->last_key = MemoryContextStrdup(leader->context, object->key);
+		if (last_key != NULL)
+			pfree(last_key);
+		last_key = MemoryContextStrdup(leader->context, object->key);
 		(void) stedi_worklist_next(source->worklist);
 	}
 
@@ -531,12 +577,23 @@ hand_batch(Leader *leader, Worker *worker, Source *source)
 	put_int(&head, n);
 	appendBinaryStringInfo(&head, objects.data, objects.len);
 
-	/* If nobody is there to take it, the look at the results tells. */
-	(void) shm_mq_send(worker->batches, head.len, head.data, false, true);
-	worker->busy = true;
-	worker->source = source;
+	sent = shm_mq_send(worker->batches, head.len, head.data, false, true) == SHM_MQ_SUCCESS;
+	if (sent)
+	{
+		worker->busy = true;
+		worker->source = source;
+		if (source->load->last_key != NULL)
+			pfree(source->load->last_key);
+		source->load->last_key = last_key;
+	}
+	else
+	{
+		worker->gone = true;
+		leader->next_source++;
+	}
 	pfree(head.data);
 	pfree(objects.data);
+	return sent;
 }
 
 /* There is nothing more to do for them. */
@@ -616,6 +673,7 @@ stedi_worker_main(Datum main_arg)
 	RestoreGUCState(shm_toc_lookup(toc, KEY_SETTINGS, false));
 	CommitTransactionCommand();
 
+	pgstat_report_activity(STATE_IDLE, NULL);
 	if (shm_mq_send(results, ready.len, ready.data, false, true) != SHM_MQ_SUCCESS)
 		return;
 	while (shm_mq_receive(batches, &length, &batch, false) == SHM_MQ_SUCCESS)
@@ -679,7 +737,11 @@ load_batch(const Shared *shared, WorkerLake *lake, char *batch, shm_mq_handle *r
 		SPI_connect();
 		PushActiveSnapshot(GetTransactionSnapshot());
 
-		rel = table_open(job.target, RowExclusiveLock);
+		rel = try_table_open(job.target, RowExclusiveLock);
+		if (rel == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("the target was dropped while it was loaded")));
 		if (!stedi_takes_multi_insert(rel))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -15,7 +15,7 @@ typedef struct StediWorkerLoad
 	StediJob   *job;
 	char	   *last_key;		/* of the last object that was handed out, or NULL */
 	bool		complete;		/* all that was pending has been handed out */
-	ErrorData  *error;			/* of the source; the others were loaded; or NULL */
+	bool		failed;			/* there was an error of the source, and a warning */
 	int64		elapsed;		/* microseconds */
 } StediWorkerLoad;
 
@@ -23,6 +23,8 @@ typedef struct StediWorkerLoad
  * Load what is pending of some sources with background workers: at most n_workers
  * of them, each batch of objects in a transaction of its own, within the job's
  * max_objects and max_bytes.  A job's report is called for what was committed.
+ * Returns how many of the sources were begun, one at least: for the next the caller
+ * has to end its transaction first, as somebody else has locked its target.
  *
  * Where a load is not complete, the caller has to load the rest itself, from what
  * comes after its last_key on: no worker could be had, or the target is no plain
@@ -30,6 +32,6 @@ typedef struct StediWorkerLoad
  * is thrown once the other batches have ended.  Inside a transaction, with SPI
  * connected; the targets are locked against other loads until it ends.
  */
-extern void stedi_run_workers(StediWorkerLoad *loads, int n_loads, int n_workers);
+extern int	stedi_run_workers(StediWorkerLoad *loads, int n_loads, int n_workers);
 
 #endif							/* STEDI_PG_WORKER_H */

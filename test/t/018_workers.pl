@@ -314,6 +314,86 @@ one('TRUNCATE stedi.object CASCADE');
 UPDATE stedi.source SET target = 'passing';\n$run;\nSELECT count(*) FROM passing; UPDATE stedi.source SET target = 'keyed'");
 is($rows, '4', 'a temporary table is loaded, too');
 
+# Two sources, which may have the target in common.
+one('CREATE TABLE first (day text, record_id bigint); CREATE TABLE second (LIKE first); CREATE MATERIALIZED VIEW seen AS SELECT 1');
+$s3->put(key("two/$_.json"), qq({"day":"$_"}\n)) for 10 .. 39;
+my $late = "UPDATE stedi.source SET uri = " . quote(uri('dated/')) . " WHERE name = 'b'";
+
+sub two_sources
+{
+	my (%targets) = @_;
+	$proxy->clear;
+	one('TRUNCATE first, second; TRUNCATE stedi.object CASCADE; DELETE FROM stedi.source');
+	one("INSERT INTO stedi.source (name, uri, target) VALUES ('$_', " . quote(uri('two/')) . ", '$targets{$_}')") for sort keys %targets;
+	return;
+}
+
+# The same objects for the same table: those that one loads are not pending for the other.
+two_sources(a => 'first', b => 'first');
+$proxy->rule(method => 'GET', target => 'two/39', times => 1, action => 'stall', at => 'request');
+@sessions = map { session($node) } 1 .. 2;
+start_query($sessions[0], 'CALL stedi.run(workers => 4)');
+ok($proxy->wait_stalled, 'the last object of a source is waited for');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 29 FROM first'), 'the others are loaded');
+sleep 1;
+$proxy->clear;
+$messages = (finish_query($sessions[0]))[1];
+unlike($messages, qr/WARNING|ERROR/, 'the next source of this target waits');
+like($messages, qr/ingest a: 30 objects.*ingest b: 0 objects/s, 'and finds nothing pending');
+is(one('SELECT count(*), count(DISTINCT record_id), count(DISTINCT day) FROM first'), '30|30|30', 'each record is there once');
+
+# A worker that ends while it has nothing to load is no error of the next source.
+for my $end (qw(pg_terminate_backend pg_cancel_backend))
+{
+	two_sources(a => 'first', b => 'first');
+	one($late);
+	$proxy->rule(method => 'GET', target => 'two/39', times => 1, action => 'stall', at => 'request');
+	start_query($sessions[0], $run);
+	ok($proxy->wait_stalled, 'the last object of a source is waited for');
+	ok($node->poll_query_until('postgres', "$workers AND state = 'idle'", '1'), 'a worker has nothing to load');
+	one("SELECT $end(pid) FROM pg_stat_activity WHERE backend_type = 'stedi worker' AND state = 'idle'");
+	ok($node->poll_query_until('postgres', $workers, '1'), "$end: it ends");
+	$proxy->clear;
+	$messages = (finish_query($sessions[0]))[1];
+	unlike($messages, qr/WARNING|ERROR/, 'the run goes on');
+	is(one('SELECT count(*) FROM first'), '34', 'and loads everything');
+}
+
+# Somebody who takes the targets in another order.
+two_sources(a => 'first', b => 'second');
+$sessions[1]->query(q{BEGIN; SELECT count(*) FROM stedi.ingest('b')});
+$proxy->rule(method => 'GET', target => 'two/39', times => 1, action => 'stall', at => 'request');
+start_query($sessions[0], $run);
+ok($proxy->wait_stalled, 'a run is loading the first target');
+start_query($sessions[1], q{SELECT count(*) FROM stedi.ingest('a'); COMMIT});
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}),
+	'whoever has locked the second waits for it');
+sleep 1;
+$proxy->clear;
+unlike(join('', map { (finish_query($_))[1] } reverse @sessions), qr/WARNING|ERROR/, 'that is no deadlock');
+is(one('SELECT (SELECT count(*) FROM first), (SELECT count(*) FROM second)'), '30|30', 'both are loaded, once');
+
+# What became of a source is told, though the run does not end.
+two_sources(a => 'seen', b => 'first');
+$proxy->rule(method => 'GET', target => 'two/', times => 0, action => 'stall', at => 'request', skip => 1);
+$pid = backend_pid($sessions[0]);
+start_query($sessions[0], $run);
+ok($proxy->wait_stalled, 'a run is half-way through');
+one("SELECT pg_cancel_backend($pid)");
+like((finish_query($sessions[0]))[1], qr/source a could not be loaded to the end.*57014/s, 'a run that is cancelled has told of a source that failed');
+
+# A target that is dropped is an error of its source.
+one('CREATE TABLE brief (LIKE first)');
+two_sources(a => 'brief', b => 'first');
+$sessions[1]->query('BEGIN; DROP TABLE brief');
+start_query($sessions[0], $run);
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}), 'a run waits');
+$sessions[1]->query('COMMIT');
+like((finish_query($sessions[0]))[1], qr/source a could not be loaded.*1 of 2 sources/s, 'a target was dropped');
+is(one('SELECT count(*) FROM first'), '30', 'the other source is loaded');
+eval { $_->quit } for @sessions;
+one(q{DELETE FROM stedi.source WHERE name = 'a'; TRUNCATE stedi.object CASCADE; UPDATE stedi.source SET target = 'dated', uri = } . quote(uri('dated/')));
+
 # Fewer workers than wanted, or none.  The server has some of its own.
 one(q{TRUNCATE stedi.object CASCADE; UPDATE stedi.source SET target = 'dated'});
 $node->append_conf('postgresql.conf', 'max_worker_processes = 2');
