@@ -167,6 +167,9 @@ my $pages = "SELECT string_agg(concat_ws(' ', relname, all_visible, all_frozen, 
 	FROM pg_class, pg_visibility_map_summary(oid) WHERE relkind = 'm'";
 my $damage = "SELECT count(*) FROM pg_class, verify_heapam(oid) WHERE relkind = 'm'";
 my $unindexed = "SELECT count(bt_index_check(indexrelid, true)) FROM pg_index WHERE indrelid IN (SELECT oid FROM pg_class WHERE relkind = 'm')";
+$node->append_conf('postgresql.conf', "wal_level = replica\n");	# all of it is logged
+$node->restart;
+one('SELECT count(*) FROM stedi.refresh()');
 one('CREATE EXTENSION pg_visibility; CREATE EXTENSION amcheck');
 my $visible = one($pages);
 like($visible, qr/accelerometer_trusted (\d+) \1 \1,/, 'all pages of a zone are visible to all, and frozen');
