@@ -261,6 +261,62 @@ SELECT * FROM regress.error('SELECT stedi.refresh_zones(ARRAY[NULL]::regclass[])
 SELECT * FROM regress.error('SELECT stedi.refresh_zones(''{regress_zone.source}'')');
 SELECT * FROM regress.error('SELECT stedi.refresh_zones(''{first, second, first}'')');
 
+-- Indexes whose keys are integers and have one size: of three levels, with keys of any
+-- sign in any order, with many that have the first column in common.
+CREATE TABLE keyed (k bigint, k2 bigint, small smallint, moment timestamptz, ratio float8, id uuid);
+CREATE MATERIALIZED VIEW keys AS TABLE keyed;
+CREATE UNIQUE INDEX keys_1 ON keys (k) WITH (fillfactor = 10);
+CREATE UNIQUE INDEX keys_2 ON keys (k2, small, ratio, id);
+CREATE UNIQUE INDEX keys_3 ON keys (k2, moment, k);
+CREATE UNIQUE INDEX keys_4 ON keys (k, k2) INCLUDE (id);
+CREATE UNIQUE INDEX keys_5 ON keys (k DESC, ratio DESC);
+CREATE EXTENSION amcheck;
+CREATE FUNCTION check_keys() RETURNS TABLE (index name, rows float4, sized boolean) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM bt_index_parent_check(indexrelid, true, true) FROM pg_index WHERE indrelid = 'keys'::regclass;
+	RETURN QUERY SELECT relname, reltuples, relpages = pg_relation_size(oid) / 8192
+		FROM pg_class WHERE oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'keys'::regclass) ORDER BY relname;
+END
+$$;
+SELECT stedi.refresh_zone('keys');
+SELECT * FROM check_keys();
+INSERT INTO keyed VALUES (-1, 0, 0, '2020-01-01', 0, '00000000-0000-0000-0000-000000000000');
+SELECT stedi.refresh_zone('keys');
+SELECT * FROM check_keys();
+INSERT INTO keyed
+SELECT hashint8extended(i, 0), i % 3 - 1, -i % 30000, to_timestamp(-i), CASE i WHEN 5 THEN 'NaN' WHEN 6 THEN '-Infinity' ELSE 1.0 / (i % 10 - 5.5) END, md5(i::text)::uuid
+FROM generate_series(1, 30000) AS i;
+INSERT INTO keyed SELECT k, k, 1, '-infinity', k, md5(k::text)::uuid
+FROM unnest('{9223372036854775807, -9223372036854775808, 1, 0, 4294967296}'::bigint[]) AS k;
+SELECT stedi.refresh_zone('keys');
+SELECT * FROM check_keys();
+SET enable_seqscan = off;
+SELECT count(*) FROM keys WHERE k < 0;
+SELECT k, k2 FROM keys WHERE k > 9223000000000000000 AND k = k2;
+SELECT count(*) FROM keyed AS a JOIN keys AS b USING (k) WHERE a.id = b.id;
+RESET enable_seqscan;
+-- with less memory than the keys take
+SET maintenance_work_mem = '1MB';
+SELECT stedi.refresh_zone('keys');
+RESET maintenance_work_mem;
+SELECT * FROM check_keys();
+-- or without help
+SET max_parallel_maintenance_workers = 0;
+SELECT stedi.refresh_zone('keys');
+RESET max_parallel_maintenance_workers;
+SELECT * FROM check_keys();
+-- NULL is not equal to NULL
+INSERT INTO keyed (k, k2) VALUES (NULL, 5), (NULL, 5);
+SELECT stedi.refresh_zone('keys');
+SELECT * FROM check_keys();
+-- what is equal is an error, where only the last column could tell it and where there is one
+INSERT INTO keyed SELECT 77, k2, small, moment, ratio, id FROM keyed WHERE id = md5('29999')::uuid;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''keys'')');
+DELETE FROM keyed WHERE k IS NULL OR k = 77;
+INSERT INTO keyed SELECT k, 9 FROM keyed WHERE id = md5('29999')::uuid;
+SELECT * FROM regress.error('SELECT stedi.refresh_zone(''keys'')');
+SELECT * FROM check_keys();
+
 -- What workers must not compute the leader does, here and in one part of a UNION ALL.
 CREATE TABLE big AS SELECT i AS a, i % 100 AS b FROM generate_series(1, 30000) AS i;
 ALTER TABLE big SET (parallel_workers = 2);
@@ -450,6 +506,7 @@ TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer
 SELECT count(*) FROM stedi.refresh();
 RESET search_path;
 \set VERBOSITY terse
+DROP EXTENSION amcheck;
 DROP SCHEMA regress_zone CASCADE;
 DROP OWNED BY regress_owner, regress_other;
 DROP ROLE regress_owner, regress_other;

@@ -61,16 +61,24 @@ StediMayMaintain(Oid relid, Oid userid)
 #endif
 }
 
-/* 16: a relation's files got another name for where they are */
-static inline bool
-StediReadRecentBuffer(Relation rel, BlockNumber block, Buffer buffer)
-{
+/* 16: relation files are found by a locator, and have numbers */
 #if PG_VERSION_NUM >= 160000
-	return ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
+typedef RelFileLocator StediLocator;
+#define StediLocatorOf(rel) ((rel)->rd_locator)
+#define StediFileNumber(locator) ((locator).relNumber)
+#define StediSkipsWAL(locator) RelFileLocatorSkippingWAL(locator)
+#define StediAssumeNewStorage(rel) RelationAssumeNewRelfilelocator(rel)
+#define StediGetNewFileNumber(rel) \
+	GetNewRelFileNumber((rel)->rd_rel->reltablespace, NULL, (rel)->rd_rel->relpersistence)
 #else
-	return ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
+typedef RelFileNode StediLocator;
+#define StediLocatorOf(rel) ((rel)->rd_node)
+#define StediFileNumber(locator) ((locator).relNode)
+#define StediSkipsWAL(locator) RelFileNodeSkippingWAL(locator)
+#define StediAssumeNewStorage(rel) RelationAssumeNewRelfilenode(rel)
+#define StediGetNewFileNumber(rel) \
+	GetNewRelFileNode((rel)->rd_rel->reltablespace, NULL, (rel)->rd_rel->relpersistence)
 #endif
-}
 
 /* 18: a path is a struct */
 static inline char *
@@ -78,10 +86,8 @@ StediRelationPath(Relation rel)
 {
 #if PG_VERSION_NUM >= 180000
 	return pstrdup(relpathbackend(rel->rd_locator, rel->rd_backend, MAIN_FORKNUM).str);
-#elif PG_VERSION_NUM >= 160000
-	return relpathbackend(rel->rd_locator, rel->rd_backend, MAIN_FORKNUM);
 #else
-	return relpathbackend(rel->rd_node, rel->rd_backend, MAIN_FORKNUM);
+	return relpathbackend(StediLocatorOf(rel), rel->rd_backend, MAIN_FORKNUM);
 #endif
 }
 
@@ -119,32 +125,11 @@ StediCreateWaitEventSet(int nevents)
 #endif
 }
 
-/* 16: relation files are found by a locator, and have numbers */
-#if PG_VERSION_NUM >= 160000
-typedef RelFileLocator StediLocator;
-#define StediFileNumber(locator) ((locator).relNumber)
-#define StediSkipsWAL(locator) RelFileLocatorSkippingWAL(locator)
-#define StediAssumeNewStorage(rel) RelationAssumeNewRelfilelocator(rel)
-#define StediGetNewFileNumber(rel) \
-	GetNewRelFileNumber((rel)->rd_rel->reltablespace, NULL, (rel)->rd_rel->relpersistence)
-#else
-typedef RelFileNode StediLocator;
-#define StediFileNumber(locator) ((locator).relNode)
-#define StediSkipsWAL(locator) RelFileNodeSkippingWAL(locator)
-#define StediAssumeNewStorage(rel) RelationAssumeNewRelfilenode(rel)
-#define StediGetNewFileNumber(rel) \
-	GetNewRelFileNode((rel)->rd_rel->reltablespace, NULL, (rel)->rd_rel->relpersistence)
-#endif
-
 /* A file beside that of the relation, dropped when the (sub)transaction fails */
 static inline StediLocator
 StediCreateStorage(Relation rel)
 {
-#if PG_VERSION_NUM >= 160000
-	StediLocator locator = rel->rd_locator;
-#else
-	StediLocator locator = rel->rd_node;
-#endif
+	StediLocator locator = StediLocatorOf(rel);
 
 	StediFileNumber(locator) = StediGetNewFileNumber(rel);
 	RelationCreateStorage(locator, rel->rd_rel->relpersistence, true);

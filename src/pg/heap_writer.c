@@ -21,8 +21,6 @@
 #include "port/atomics.h"
 #include "storage/bufpage.h"
 #include "storage/lwlock.h"
-#include "storage/proc.h"
-#include "storage/smgr.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/snapmgr.h"
@@ -30,10 +28,8 @@
 
 #include "pg/compat.h"
 #include "pg/heap_writer.h"
+#include "pg/page_writer.h"
 #include "pg/tuple.h"
-
-#define CHUNK_PAGES 64			/* written at a time */
-#define IO_ALIGNMENT 4096		/* of pages in memory, for direct I/O */
 
 /* How many heap blocks a page of the visibility map tells of, see visibilitymap.c */
 #define MAP_BYTES (BLCKSZ - MAXALIGN(SizeOfPageHeaderData))
@@ -65,7 +61,7 @@ typedef struct HeapWriter
 	StediLayout *layout;
 	Size		reserved;		/* space left free on a page, see fillfactor */
 	char	   *tuple;			/* of TOAST_TUPLE_THRESHOLD bytes */
-	char	   *pages;			/* of CHUNK_PAGES */
+	char	   *pages;			/* of STEDI_CHUNK_PAGES */
 	int			n_pages;		/* in use, the last one is being filled */
 	uint64		n_rows;
 } HeapWriter;
@@ -78,11 +74,7 @@ static Page page_with_room(HeapWriter *writer, Size length);
 static void write_chunk(HeapWriter *writer);
 static BlockNumber claim_blocks(SharedWriter *shared, uint32 n);
 static bool begins_segment(BlockNumber first, uint32 n);
-static void append_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n);
-static void log_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n);
-static void extend(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n);
 static void take_file(Relation rel, StediLocator file);
-static char *alloc_pages(int n);
 
 const StediSink stedi_heap_sink = {begin_heap, take_row, end_heap};
 
@@ -115,7 +107,7 @@ begin_heap(void *shared)
 	writer->layout = stedi_layout_create(RelationGetDescr(writer->rel));
 	writer->reserved = RelationGetTargetPageFreeSpace(writer->rel, HEAP_DEFAULT_FILLFACTOR);
 	writer->tuple = palloc(TOAST_TUPLE_THRESHOLD);
-	writer->pages = alloc_pages(CHUNK_PAGES);
+	writer->pages = stedi_alloc_pages(STEDI_CHUNK_PAGES);
 	return writer;
 }
 
@@ -168,7 +160,7 @@ page_with_room(HeapWriter *writer, Size length)
 		if (PageGetHeapFreeSpace(page) >= length + writer->reserved)
 			return page;
 	}
-	if (writer->n_pages == CHUNK_PAGES)
+	if (writer->n_pages == STEDI_CHUNK_PAGES)
 		write_chunk(writer);
 	page = writer->pages + (Size) writer->n_pages++ * BLCKSZ;
 	PageInit(page, BLCKSZ, 0);
@@ -207,7 +199,7 @@ write_chunk(HeapWriter *writer)
 			ItemPointerSet(&header->t_ctid, first + i, at);
 		}
 	}
-	append_pages(shared, MAIN_FORKNUM, first, writer->pages, writer->n_pages);
+	stedi_append_pages(shared->file, MAIN_FORKNUM, shared->logged, first, writer->pages, writer->n_pages);
 	LWLockRelease(&shared->lock);
 	writer->n_pages = 0;
 }
@@ -244,66 +236,12 @@ begins_segment(BlockNumber first, uint32 n)
 	return first % RELSEG_SIZE == 0 || first / RELSEG_SIZE != (first + n - 1) / RELSEG_SIZE;
 }
 
-/*
- * A checkpoint that begins meanwhile must not take the log for written and miss
- * the pages: it waits until they are with the kernel, and their file on the list
- * of what is to be flushed.
- */
-static void
-append_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n)
-{
-	MyProc->delayChkptFlags |= DELAY_CHKPT_START;
-	PG_TRY();
-	{
-		if (shared->logged)
-			log_pages(shared, fork, first, pages, n);
-		extend(shared, fork, first, pages, n);
-	}
-	PG_FINALLY();
-	{
-		MyProc->delayChkptFlags &= ~DELAY_CHKPT_START;
-	}
-	PG_END_TRY();
-}
-
-static void
-log_pages(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n)
-{
-	BlockNumber blocks[CHUNK_PAGES];
-	Page		images[CHUNK_PAGES];
-
-	for (int i = 0; i < n; i++)
-	{
-		blocks[i] = first + i;
-		images[i] = pages + (Size) i * BLCKSZ;
-	}
-	StediLogNewPages(shared->file, fork, n, blocks, images);
-}
-
-static void
-extend(const SharedWriter *shared, ForkNumber fork, BlockNumber first, char *pages, int n)
-{
-	SMgrRelation smgr = StediOpenStorage(shared->file);
-
-	for (int i = 0; i < n; i++)
-	{
-		Page		page = pages + (Size) i * BLCKSZ;
-		BlockNumber block = first + i;
-		/* Once for all of a file.  What is not logged is flushed at commit. */
-		bool		flush_later = shared->logged &&
-			(i == n - 1 || (block + 1) % RELSEG_SIZE == 0);
-
-		PageSetChecksumInplace(page, block);
-		smgrextend(smgr, fork, block, page, !flush_later);
-	}
-}
-
 uint64
 stedi_heap_writer_finish(dsm_segment *writer, Relation rel)
 {
 	SharedWriter *shared = dsm_segment_address(writer);
 	BlockNumber n_blocks = pg_atomic_read_u32(&shared->n_blocks);
-	char	   *page = alloc_pages(1);
+	char	   *page = stedi_alloc_pages(1);
 
 	if (n_blocks > 0)
 		smgrcreate(StediOpenStorage(shared->file), VISIBILITYMAP_FORKNUM, false);
@@ -317,7 +255,8 @@ stedi_heap_writer_finish(dsm_segment *writer, Relation rel)
 		memset(map, 0xFF, n / BLOCKS_PER_MAP_BYTE);
 		if (n % BLOCKS_PER_MAP_BYTE != 0)
 			map[n / BLOCKS_PER_MAP_BYTE] = (1 << (n % BLOCKS_PER_MAP_BYTE * BITS_PER_HEAPBLOCK)) - 1;
-		append_pages(shared, VISIBILITYMAP_FORKNUM, block / BLOCKS_PER_MAP_PAGE, page, 1);
+		stedi_append_pages(shared->file, VISIBILITYMAP_FORKNUM, shared->logged,
+						   block / BLOCKS_PER_MAP_PAGE, page, 1);
 	}
 	take_file(rel, shared->file);
 	return pg_atomic_read_u64(&shared->n_rows);
@@ -349,10 +288,4 @@ take_file(Relation rel, StediLocator file)
 	table_close(pg_class, RowExclusiveLock);
 	CommandCounterIncrement();
 	StediAssumeNewStorage(rel);
-}
-
-static char *
-alloc_pages(int n)
-{
-	return (char *) TYPEALIGN(IO_ALIGNMENT, palloc((Size) n * BLCKSZ + IO_ALIGNMENT));
 }

@@ -2,9 +2,7 @@
  * heap_writer.h
  *		Filling a new file of a heap page by page, by several processes at a time.
  *
- * As CREATE INDEX and CLUSTER write: pages are made in private memory, logged whole,
- * and appended to the file past the shared buffers.  Until it is complete nobody
- * else knows the file: the table has its old rows.
+ * Until it is complete nobody else knows the file: the table has its old rows.
  */
 #ifndef STEDI_PG_HEAP_WRITER_H
 #define STEDI_PG_HEAP_WRITER_H

@@ -4,7 +4,8 @@
  *
  * PostgreSQL builds one index after the other, each with workers that sort and a
  * leader that merges.  Here each process builds whole indexes, the largest first,
- * which costs less where there are several: nothing is merged.
+ * which costs less where there are several: nothing is merged.  Those whose keys
+ * have one size are written by btree_writer.c, the others as ever.
  */
 #include "postgres.h"
 
@@ -32,6 +33,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "pg/btree_writer.h"
 #include "pg/compat.h"
 #include "pg/index_builder.h"
 
@@ -42,8 +44,8 @@ typedef struct Job
 	Oid			heap;
 	Oid			index;
 	BlockNumber heap_blocks;
-	double		heap_rows;
-	double		index_rows;
+	uint64		heap_rows;		/* before it is built, and after */
+	uint64		index_rows;
 	double		milliseconds;
 } Job;
 
@@ -75,6 +77,7 @@ stedi_build_indexes(StediIndexedTable *tables, int n_tables)
 {
 	List	   *jobs = list_jobs(tables, n_tables);
 	List	   *together = NIL;
+	bool		sorted = false;
 	ListCell   *cell;
 
 	foreach(cell, jobs)
@@ -84,10 +87,14 @@ stedi_build_indexes(StediIndexedTable *tables, int n_tables)
 
 		CheckTableNotInUse(index, "REINDEX INDEX");
 		if (fits_job(index))
+		{
 			together = lappend(together, job);
+			sorted = sorted || !stedi_btree_is_plain(index);
+		}
 		index_close(index, NoLock);
 	}
-	if (list_length(together) < 2 || max_parallel_maintenance_workers == 0)
+	/* One alone is better sorted by several processes. */
+	if (list_length(together) == 1 && sorted)
 		together = NIL;
 
 	foreach(cell, jobs)
@@ -132,6 +139,7 @@ list_jobs(const StediIndexedTable *tables, int n_tables)
 			job->heap = tables[i].relid;
 			job->index = lfirst_oid(cell);
 			job->heap_blocks = RelationGetNumberOfBlocks(heap);
+			job->heap_rows = tables[i].rows;
 			jobs = lappend(jobs, job);
 		}
 		list_free(indexes);
@@ -246,14 +254,19 @@ run_job(Job *job)
 	/* Workers hold the locks of their leader as well. */
 	Relation	heap = table_open(job->heap, AccessShareLock);
 	Relation	index = index_open(job->index, AccessShareLock);
-	IndexBuildResult *result;
 	instr_time	begun;
 	instr_time	elapsed;
 
 	INSTR_TIME_SET_CURRENT(begun);
-	result = index->rd_indam->ambuild(heap, index, BuildIndexInfo(index));
-	job->heap_rows = result->heap_tuples;
-	job->index_rows = result->index_tuples;
+	if (stedi_btree_is_plain(index) && stedi_btree_write(heap, index, job->heap_rows))
+		job->index_rows = job->heap_rows;
+	else
+	{
+		IndexBuildResult *result = index->rd_indam->ambuild(heap, index, BuildIndexInfo(index));
+
+		job->heap_rows = (uint64) result->heap_tuples;
+		job->index_rows = (uint64) result->index_tuples;
+	}
 	INSTR_TIME_SET_CURRENT(elapsed);
 	INSTR_TIME_SUBTRACT(elapsed, begun);
 	job->milliseconds = INSTR_TIME_GET_MILLISEC(elapsed);
@@ -273,8 +286,8 @@ set_statistics(const Job *job)
 	BlockNumber all_visible;
 
 	visibilitymap_count(heap, &all_visible, NULL);
-	StediUpdateRelStats(heap, RelationGetNumberOfBlocks(heap), job->heap_rows, all_visible, true);
-	StediUpdateRelStats(index, RelationGetNumberOfBlocks(index), job->index_rows, 0, false);
+	StediUpdateRelStats(heap, RelationGetNumberOfBlocks(heap), (double) job->heap_rows, all_visible, true);
+	StediUpdateRelStats(index, RelationGetNumberOfBlocks(index), (double) job->index_rows, 0, false);
 	CacheInvalidateRelcache(heap);
 	index_close(index, NoLock);
 	table_close(heap, NoLock);

@@ -7,11 +7,11 @@
 
 #include "nodes/pg_list.h"
 
-/* What the indexes of a table took. */
 typedef struct StediIndexedTable
 {
 	Oid			relid;
-	double		milliseconds;	/* summed up over them, added to what is there */
+	uint64		rows;			/* all that this transaction has put into it */
+	double		milliseconds;	/* what the indexes take is added to it */
 } StediIndexedTable;
 
 /*

@@ -478,7 +478,7 @@ write_pages(StediInserter *inserter, int n)
 	{
 		const AddedPage *page = &inserter->added[inserter->n_written % RING_PAGES];
 
-		if (!StediReadRecentBuffer(inserter->rel, page->block, page->buffer))
+		if (!ReadRecentBuffer(StediLocatorOf(inserter->rel), MAIN_FORKNUM, page->block, page->buffer))
 			continue;
 		LockBuffer(page->buffer, BUFFER_LOCK_SHARE);
 		FlushOneBuffer(page->buffer);

@@ -60,19 +60,13 @@ typedef struct Identity
 	int			nest_level;		/* of settings */
 } Identity;
 
-typedef struct ZoneResult
-{
-	StediIndexedTable indexed;
-	uint64		rows;
-} ZoneResult;
-
 typedef struct DiffReceiver
 {
 	DestReceiver base;
 	StediDiff  *diff;
 } DiffReceiver;
 
-static void refresh_zones(ZoneResult *results, int n_zones, bool concurrently);
+static void refresh_zones(StediIndexedTable *zones, int n_zones, bool concurrently);
 static void analyze(Oid relid);
 static uint64 refresh_rows(Oid relid, bool concurrently, Oid *owner);
 static void build_indexes(StediIndexedTable *zones, int n_zones, Oid owner);
@@ -98,14 +92,13 @@ stedi_refresh_zone(PG_FUNCTION_ARGS)
 	bool		concurrently = PG_GETARG_BOOL(1);
 	StediIndexedTable zone = {0};
 	Oid			owner;
-	uint64		rows;
 
 	PreventCommandIfReadOnly("stedi.refresh_zone()");
 	zone.relid = PG_GETARG_OID(0);
-	rows = refresh_rows(zone.relid, concurrently, &owner);
+	zone.rows = refresh_rows(zone.relid, concurrently, &owner);
 	if (!concurrently)
 		build_indexes(&zone, 1, owner);
-	PG_RETURN_INT64((int64) rows);
+	PG_RETURN_INT64((int64) zone.rows);
 }
 
 /* One after the other, each with statistics for the queries of the next.  Their
@@ -116,19 +109,19 @@ stedi_refresh_zones(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(0);
 	bool		concurrently = PG_GETARG_BOOL(1);
-	ZoneResult *results;
-	Datum	   *zones;
+	StediIndexedTable *zones;
+	Datum	   *oids;
 	bool	   *nulls;
 	int			n_zones;
 
 	PreventCommandIfReadOnly("stedi.refresh_zones()");
-	deconstruct_array(array, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &zones, &nulls, &n_zones);
-	results = palloc0(sizeof(ZoneResult) * Max(n_zones, 1));
+	deconstruct_array(array, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &oids, &nulls, &n_zones);
+	zones = palloc0(sizeof(StediIndexedTable) * Max(n_zones, 1));
 	for (int i = 0; i < n_zones; i++)
-		results[i].indexed.relid = nulls[i] ? InvalidOid : DatumGetObjectId(zones[i]);
+		zones[i].relid = nulls[i] ? InvalidOid : DatumGetObjectId(oids[i]);
 
 	InitMaterializedSRF(fcinfo, 0);
-	refresh_zones(results, n_zones, concurrently);
+	refresh_zones(zones, n_zones, concurrently);
 
 	for (int i = 0; i < n_zones; i++)
 	{
@@ -136,9 +129,9 @@ stedi_refresh_zones(PG_FUNCTION_ARGS)
 		Datum		values[3];
 		bool		no_nulls[3] = {false};
 
-		elapsed->time = (TimeOffset) (results[i].indexed.milliseconds * 1000);
-		values[0] = ObjectIdGetDatum(results[i].indexed.relid);
-		values[1] = Int64GetDatum((int64) results[i].rows);
+		elapsed->time = (TimeOffset) (zones[i].milliseconds * 1000);
+		values[0] = ObjectIdGetDatum(zones[i].relid);
+		values[1] = Int64GetDatum((int64) zones[i].rows);
 		values[2] = IntervalPGetDatum(elapsed);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, no_nulls);
 	}
@@ -146,7 +139,7 @@ stedi_refresh_zones(PG_FUNCTION_ARGS)
 }
 
 static void
-refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
+refresh_zones(StediIndexedTable *zones, int n_zones, bool concurrently)
 {
 	StediIndexedTable *last = palloc0(sizeof(StediIndexedTable) * Max(n_zones, 1));
 	int			n_last = 0;
@@ -155,26 +148,27 @@ refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
 
 	for (int i = 0; i < n_zones; i++)
 	{
-		StediIndexedTable *zone = &results[i].indexed;
+		StediIndexedTable *zone = &zones[i];
 		instr_time	begun;
 		instr_time	elapsed;
 		Oid			owner;
 
 		for (int before = 0; before < i; before++)
 		{
-			if (results[before].indexed.relid == zone->relid)
+			if (zones[before].relid == zone->relid)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("materialized view \"%s\" is named twice", get_rel_name(zone->relid))));
 		}
 		INSTR_TIME_SET_CURRENT(begun);
-		results[i].rows = refresh_rows(zone->relid, concurrently, &owner);
+		zone->rows = refresh_rows(zone->relid, concurrently, &owner);
 		if (!concurrently && n_last > 0 && owner != owner_of_last)
 			build_indexes(zone, 1, owner);
 		else if (!concurrently)
 		{
 			owner_of_last = owner;
-			last[n_last++].relid = zone->relid;
+			last[n_last].relid = zone->relid;
+			last[n_last++].rows = zone->rows;
 			stedi_hide_indexes(zone->relid);
 		}
 		analyze(zone->relid);
@@ -183,15 +177,15 @@ refresh_zones(ZoneResult *results, int n_zones, bool concurrently)
 		zone->milliseconds += INSTR_TIME_GET_MILLISEC(elapsed);
 		/* Rows show when all zones are done; whoever waits sees this. */
 		ereport(NOTICE,
-				(errmsg("refresh %s: " UINT64_FORMAT " rows", get_rel_name(zone->relid), results[i].rows)));
+				(errmsg("refresh %s: " UINT64_FORMAT " rows", get_rel_name(zone->relid), zone->rows)));
 	}
 	AtEOXact_GUC(false, nest_level);
 
 	build_indexes(last, n_last, owner_of_last);
 	for (int i = 0, at = 0; at < n_last; i++)
 	{
-		if (results[i].indexed.relid == last[at].relid)
-			results[i].indexed.milliseconds += last[at++].milliseconds;
+		if (zones[i].relid == last[at].relid)
+			zones[i].milliseconds += last[at++].milliseconds;
 	}
 }
 

@@ -54,20 +54,19 @@ RETURNS SETOF stedi.refresh_result
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET jit = off
+SET default_statistics_target = 30
 AS $$
 DECLARE
-	target text := current_setting('default_statistics_target');
 	z record;
 	result stedi.refresh_result;
 BEGIN
-	-- Without fresh statistics the joins are planned for empty tables.  Of the columns
-	-- that they join on, from a small sample; autovacuum looks at the rest.
+	-- Without fresh statistics the joins are planned for empty tables.  A small sample
+	-- is enough for that; of landing, which may be wide, the columns that they join on.
+	-- Autovacuum takes a larger one afterwards.
 	-- In the order in which ingest() and forget() lock them.
-	PERFORM set_config('default_statistics_target', '30', true);
 	ANALYZE stedi.accelerometer_landing (email, "timestamp");
 	ANALYZE stedi.customer_landing (email, serial_number);
 	ANALYZE stedi.step_trainer_landing (serial_number, sensor_reading_time);
-	PERFORM set_config('default_statistics_target', target, true);
 
 	IF force IS NOT TRUE THEN
 		PERFORM stedi.check_expectations();

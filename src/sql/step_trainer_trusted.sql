@@ -19,8 +19,8 @@ JOIN stedi.device_owner AS o ON o.serial_number = s.serial_number
 JOIN stedi.customers_curated AS c ON c.serial_number = s.serial_number
 WHERE (SELECT stedi.policy('rules')) = 'published';
 
-CREATE UNIQUE INDEX step_trainer_trusted_record_id_email_key
-	ON stedi.step_trainer_trusted (record_id, email);
+CREATE UNIQUE INDEX step_trainer_trusted_record_id_subject_key
+	ON stedi.step_trainer_trusted (record_id, subject);
 COMMENT ON MATERIALIZED VIEW stedi.step_trainer_trusted IS
 	'trusted zone: Step Trainer readings attributed to a curated customer';
 
