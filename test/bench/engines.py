@@ -139,8 +139,10 @@ class Session:
 class Cluster:
     """A throwaway PostgreSQL; every run gets a database of its own."""
 
+    HUGE_PAGES = "/proc/sys/vm/nr_hugepages"
+
     def __init__(self, directory):
-        self.dir = directory
+        self.dir, self.huge_pages_before = directory, None
 
     def control(self, action):
         subprocess.run([f"{TEST}/cluster", action, self.dir], check=True)
@@ -150,12 +152,40 @@ class Cluster:
 
     def start(self):
         self.control("start")
-        with open(f"{self.dir}/data/postgresql.conf", "a") as file:
-            file.writelines(f"{name} = {value}\n" for name, value in SETTINGS.items())
+        self.configure(SETTINGS)
+        self.control("stop")
+        self.control("start")
+        SETTINGS["huge_pages"] = "on" if self.reserve_huge_pages() else "off"
+        self.configure({"huge_pages": SETTINGS["huge_pages"]})
         self.control("stop")
         self.control("start")
         with open(f"{self.dir}/data/postmaster.pid") as file:
             self.pid = int(file.readline())
+
+    def stop(self):
+        self.control("stop")
+        if self.huge_pages_before is not None:
+            with open(self.HUGE_PAGES, "w") as file:
+                file.write(self.huge_pages_before)
+
+    def configure(self, settings):
+        with open(f"{self.dir}/data/postgresql.conf", "a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
+    def reserve_huge_pages(self):
+        """For the shared memory, as PostgreSQL's documentation advises; only root can."""
+        needed = int(self.psql("postgres", "SHOW shared_memory_size_in_huge_pages"))
+        try:
+            with open(self.HUGE_PAGES, "r+") as file:
+                before = file.read()
+                file.seek(0)
+                file.write(str(int(before) + needed))
+                file.flush()
+                self.huge_pages_before = before
+                file.seek(0)
+                return int(file.read()) >= int(before) + needed
+        except OSError:
+            return False
 
     def psql(self, database, *statements, script=None):
         words = [word for statement in statements for word in ("-c", statement)]
