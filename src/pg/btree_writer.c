@@ -232,7 +232,7 @@ sort_tuples(BTreeWriter *writer, char *tuples, Size n, int shift)
 	{
 		if (n <= SMALL_SORT || shift < 0)
 		{
-			qsort_arg(tuples, n, size, compare_tuples, writer);
+			qsort_interruptible(tuples, n, size, compare_tuples, writer);
 			return;
 		}
 		CHECK_FOR_INTERRUPTS();
