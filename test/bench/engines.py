@@ -18,6 +18,8 @@ TEST = os.path.dirname(HERE)
 SETTINGS = {
     "shared_buffers": "2GB", "work_mem": "64MB", "maintenance_work_mem": "256MB",
     "max_wal_size": "8GB", "checkpoint_timeout": "15min",
+    # What parallel queries share, in the huge pages, too.
+    "min_dynamic_shared_memory": "256MB",
     # These are defaults, said because they matter.
     "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
     "wal_level": "replica", "autovacuum": "on",
