@@ -523,6 +523,7 @@ stedi_store_open_s3(const StediS3Config *config, StediWaiter waiter, StediStatus
 	store->base.methods = &methods;
 	store->base.waiter = waiter;
 	store->scheme = "https";
+	store->ahead = 1;
 	if (copy_config(store, config, status) &&
 		(config->endpoint == NULL || parse_endpoint(store, config->endpoint, status)))
 	{

@@ -17,9 +17,12 @@
  *	range 7 --> ring
  *
  * The first range is all that a get fetches ahead; while it is read, and once
- * the server has shown that it knows ranges, others follow, as far as the store
- * has some left for it.  So the store's memory is bounded by its open gets and
- * max_ranges, times get_buffer_size, and a slow caller stops all of them.
+ * the server has shown that it knows ranges, others follow: one, which is enough
+ * where the server is faster than the caller, and twice as many each time the
+ * caller has to wait for one, as far as the store has some left for it.  More of
+ * them would only be more memory that has left the processor's caches when it is
+ * read.  So the store's memory is bounded by its open gets and max_ranges, times
+ * get_buffer_size, and a slow caller stops all of them.
  *
  * Over http nothing but TCP's 16 bits guards the bytes on their way.  What can be
  * compared, then, is the ETag of an object that was written with one request: the
@@ -173,15 +176,21 @@ add_range(S3Get *get)
 	return true;
 }
 
-/* Have a range to read, and as many more as there may be. */
+/* Have a range to read, and as many more as the caller is fast. */
 static bool
 add_ranges(S3Get *get, StediStatus *status)
 {
 	S3Store    *store = store_of(get);
+	const Range *first = get->first;
 
+	/* what has to be waited for was asked for too late */
+	if (get->knows_ranges && get->asked < get->object.size &&
+		first != NULL && first->length == 0 && !first->request.done)
+		store->ahead *= 2;
+	if (store->ahead > store->config.max_ranges)
+		store->ahead = store->config.max_ranges;
 	while (get->asked < get->object.size &&
-		   (get->first == NULL ||
-			(get->knows_ranges && store->n_ranges < store->config.max_ranges)))
+		   (get->first == NULL || (get->knows_ranges && store->n_ranges < store->ahead)))
 	{
 		bool		more = get->first != NULL;
 

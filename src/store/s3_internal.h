@@ -26,7 +26,8 @@ typedef struct S3Store
 	char		region[64];		/* the bucket's, once it is known */
 	bool		region_is_default;	/* nobody named one yet */
 	time_t		clock_offset;	/* seconds the server's clock is ahead */
-	int			n_ranges;		/* of max_ranges in use */
+	int			n_ranges;		/* behind those that are read, in all gets */
+	int			ahead;			/* most of them; grows to max_ranges when one is waited for */
 } S3Store;
 
 typedef struct S3Request S3Request;
