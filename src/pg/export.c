@@ -2,8 +2,8 @@
  * export.c
  *		Writing rows back to the lake.
  *
- *	 executor --> formatter --> put (one file at a time)
- *						  \--> encoder --/
+ *	 export_rows: text --> put (one file at a time)
+ *				    \--> encoder --/
  *
  * Each file is whole when it gets its name.  The manifest, which names them all,
  * comes after the last of them, and _SUCCESS after that.  When the export fails,
@@ -21,7 +21,6 @@
 #include "catalog/pg_type.h"
 #include "commands/progress.h"
 #include "common/hashfn.h"
-#include "executor/executor.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -44,7 +43,7 @@
 
 #include "pg/compat.h"
 #include "pg/error.h"
-#include "pg/export_format.h"
+#include "pg/export_rows.h"
 #include "pg/lake.h"
 #include "pg/ledger.h"
 #include "pg/pending.h"
@@ -54,10 +53,9 @@
 PG_FUNCTION_INFO_V1(stedi_export);
 PG_FUNCTION_INFO_V1(stedi_export_query);
 
-#define FLUSH_BYTES			(64 * 1024) /* of text handed on at once */
+#define SYNC_BYTES			(64 * 1024) /* of text that are worth to be compressed by themselves */
 #define ABORT_TIMEOUT_MS	2000	/* to take back what was written, after an error */
 #define CANCEL_TIMEOUT_MS	60	/* after a cancel, which promises 100 ms in all */
-#define PROGRESS_ROWS		4096
 #define TAG_LENGTH			8
 #define PART_PATTERN		"part-00000-"	/* a 0 stands for any digit */
 #define MANIFEST_NAME		"_manifest.json"
@@ -81,8 +79,6 @@ typedef struct ExportFile
 
 typedef struct StediExport
 {
-	DestReceiver receiver;		/* first: the executor sees only this */
-
 	/* what was asked for */
 	const char *source;			/* relation, or "query": its text may name people */
 	StediFormat format;
@@ -98,22 +94,19 @@ typedef struct StediExport
 	char	   *run_id;
 
 	/* the file being written */
-	StediFormatter *formatter;
-	StringInfoData text;
 	StediPut   *put;
 	StediPending *pending;		/* record of its upload */
 	StediEncoder *encoder;		/* NULL: without compression */
 	ExportFile	file;
 
 	/* what is written */
-	TupleDesc	desc;
+	StediRows  *query;
 	List	   *files;			/* of ExportFile */
 	bool		manifest_may_stand; /* and then its files have to */
 	StediManifest previous;		/* of the export that was there before */
 	int64		rows;
 	int64		bytes;
 	MemoryContext context;
-	MemoryContext row_context;
 	MemoryContextCallback callback;
 	struct StediExport *outer;	/* whose query has called this one */
 } StediExport;
@@ -134,16 +127,15 @@ static bool is_part(const char *name);
 static bool in_manifest(const StediManifest *manifest, const char *name);
 static void read_manifest(StediExport *export, const StediObject *object, StediManifest *manifest);
 static void run_query(StediExport *export, const char *query);
-static PlannedStmt *plan_query(const char *query);
-static void export_startup(DestReceiver *self, int operation, TupleDesc desc);
-static bool export_row(TupleTableSlot *slot, DestReceiver *self);
-static void export_nothing(DestReceiver *self);
+static void write_rows(void *arg, const char *text, size_t length, int64 rows);
+static void add_rows(StediExport *export, const char *text, size_t length, int64 rows);
 static void open_file(StediExport *export);
 static StediPut *start_put(StediExport *export, const char *name, const StediPutOptions *options,
 						   StediStatus *status);
 static bool write_encoded(void *arg, const void *data, size_t length, StediStatus *status);
-static bool has_room(StediExport *export, int length);
-static void flush_text(StediExport *export);
+static bool has_room(const StediExport *export, size_t length);
+static bool make_room(StediExport *export, size_t length);
+static void write_text(StediExport *export, const char *text, size_t length);
 static void close_file(StediExport *export);
 static void write_small(StediExport *export, const char *name, const char *type, const char *text);
 static void write_manifest(StediExport *export, const StediManifest *previous);
@@ -227,6 +219,7 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 		MemoryContextSwitchTo(export->context);
 		error = CopyErrorData();
 		FlushErrorState();
+		stedi_rows_abort();
 		take_back(export, error->sqlerrcode == ERRCODE_QUERY_CANCELED ?
 				  CANCEL_TIMEOUT_MS : ABORT_TIMEOUT_MS);
 		ReThrowError(error);
@@ -530,116 +523,53 @@ read_manifest(StediExport *export, const StediObject *object, StediManifest *man
 static void
 run_query(StediExport *export, const char *query)
 {
-	PlannedStmt *plan = plan_query(query);
-	QueryDesc  *desc;
-
-	export->receiver.receiveSlot = export_row;
-	export->receiver.rStartup = export_startup;
-	export->receiver.rShutdown = export_nothing;
-	export->receiver.rDestroy = export_nothing;
-	export->receiver.mydest = DestNone;
-	initStringInfo(&export->text);
-	export->row_context = AllocSetContextCreate(export->context, "stedi export row", ALLOCSET_DEFAULT_SIZES);
-
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, InvalidOid);
 	pgstat_progress_update_param(PROGRESS_COPY_COMMAND, PROGRESS_COPY_COMMAND_TO);
 	pgstat_progress_update_param(PROGRESS_COPY_TYPE, PROGRESS_COPY_TYPE_CALLBACK);
 
-	PushCopiedSnapshot(GetActiveSnapshot());
-	UpdateActiveSnapshotCommandId();
-	desc = CreateQueryDesc(plan, query, GetActiveSnapshot(), InvalidSnapshot,
-						   &export->receiver, NULL, NULL, 0);
-	ExecutorStart(desc, 0);
-	export_startup(&export->receiver, CMD_SELECT, desc->tupDesc);
-	StediExecutorRun(desc);
-	ExecutorFinish(desc);
+	export->query = stedi_rows_begin(query, export->format, export->camel, export->epoch_ms);
+	open_file(export);
+	stedi_rows_run(export->query, write_rows, export);
 	close_file(export);
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
-	PopActiveSnapshot();
+	stedi_rows_end(export->query);
 	pgstat_progress_end_command();
 }
 
-static PlannedStmt *
-plan_query(const char *query)
-{
-	List	   *parsed = pg_parse_query(query);
-	List	   *rewritten;
-	Query	   *first;
-
-	if (list_length(parsed) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("an export takes one query")));
-	rewritten = pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, parsed), query, NULL, 0, NULL);
-	first = list_length(rewritten) == 1 ? linitial_node(Query, rewritten) : NULL;
-	if (first == NULL || first->commandType != CMD_SELECT || first->utilityStmt != NULL ||
-		first->hasModifyingCTE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("an export takes a query that only reads"),
-				 errhint("Use SELECT, VALUES or TABLE.")));
-	return pg_plan_query(first, query, CURSOR_OPT_PARALLEL_OK, NULL);
-}
-
-/* Called before the first row, and once by us in case there is none. */
+/* Where a file is nearly full, row by row. */
 static void
-export_startup(DestReceiver *self, int operation, TupleDesc desc)
+write_rows(void *arg, const char *text, size_t length, int64 rows)
 {
-	StediExport *export = (StediExport *) self;
-	MemoryContext old;
+	StediExport *export = arg;
+	MemoryContext old = MemoryContextSwitchTo(export->context);
 
-	if (export->formatter != NULL)
-		return;
-	old = MemoryContextSwitchTo(export->context);
-	export->desc = CreateTupleDescCopy(desc);
-	export->formatter = stedi_formatter_create(export->desc, export->format, export->camel,
-											   export->epoch_ms);
-	open_file(export);
-	MemoryContextSwitchTo(old);
-}
-
-static bool
-export_row(TupleTableSlot *slot, DestReceiver *self)
-{
-	StediExport *export = (StediExport *) self;
-	int			start = export->text.len;
-	MemoryContext old = MemoryContextSwitchTo(export->row_context);
-
-	stedi_format_row(export->formatter, slot, &export->text);
-	if (export->max_file_size > 0 && export->file.rows > 0 && !has_room(export, 0))
+	if (has_room(export, length))
+		add_rows(export, text, length, rows);
+	else
 	{
-		/* The row goes into the next file, unless compressing makes room. */
-		int			length = export->text.len - start;
-		char	   *row = pnstrdup(export->text.data + start, length);
+		size_t		row;
 
-		export->text.len = start;
-		MemoryContextSwitchTo(export->context);
-		if (!has_room(export, length))
+		for (const char *end = text + length; text < end; text += row)
 		{
-			close_file(export);
-			open_file(export);
+			row = stedi_format_row_length(export->query->formatter, text, end - text);
+			if (export->file.rows > 0 && !has_room(export, row) && !make_room(export, row))
+			{
+				close_file(export);
+				open_file(export);
+			}
+			add_rows(export, text, row, 1);
 		}
-		appendBinaryStringInfo(&export->text, row, length);
 	}
 	MemoryContextSwitchTo(old);
-	MemoryContextReset(export->row_context);
-
-	export->file.rows++;
-	export->rows++;
-	if (export->text.len >= FLUSH_BYTES)
-		flush_text(export);
-	if (export->rows % PROGRESS_ROWS == 0)
-	{
-		pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, export->rows);
-		pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, export->bytes + export->file.bytes);
-	}
-	return true;
+	pgstat_progress_update_param(PROGRESS_COPY_TUPLES_PROCESSED, export->rows);
+	pgstat_progress_update_param(PROGRESS_COPY_BYTES_PROCESSED, export->bytes + export->file.bytes);
 }
 
 static void
-export_nothing(DestReceiver *self)
+add_rows(StediExport *export, const char *text, size_t length, int64 rows)
 {
+	write_text(export, text, length);
+	export->file.rows += rows;
+	export->rows += rows;
 }
 
 static void
@@ -648,6 +578,7 @@ open_file(StediExport *export)
 	const char *suffix = "";
 	StediPutOptions options = {0};
 	StediStatus status = {0};
+	StringInfoData header;
 
 	options.content_type = export->format == STEDI_FORMAT_CSV ? "text/csv" : "application/x-ndjson";
 	if (export->compression == STEDI_COMPRESSION_GZIP)
@@ -672,7 +603,10 @@ open_file(StediExport *export)
 	export->put = start_put(export, export->file.name, &options, &status);
 	if (export->put == NULL)
 		stedi_lake_fail(export->lake, &status);
-	stedi_format_header(export->formatter, &export->text);
+	initStringInfo(&header);
+	stedi_format_header(export->query->formatter, &header);
+	write_text(export, header.data, header.len);
+	pfree(header.data);
 }
 
 /* Files of the server are readable for others, as those of COPY TO are. */
@@ -701,41 +635,42 @@ write_encoded(void *arg, const void *data, size_t length, StediStatus *status)
 	return stedi_put_write(export->put, data, length, status);
 }
 
-/*
- * Do the text and length bytes more fit into the file?  What is not compressed
- * yet counts as it is; when that decides, it is compressed.
- */
+/* What is not compressed yet counts as it is. */
 static bool
-has_room(StediExport *export, int length)
+has_room(const StediExport *export, size_t length)
 {
-	int64		pending = export->text.len + length;
+	size_t		pending = export->encoder != NULL ? stedi_encoder_pending(export->encoder) : 0;
+
+	return export->max_file_size < 0 ||
+		export->file.bytes + pending + length <= (uint64) export->max_file_size;
+}
+
+/* Compress it, if it is worth that.  Is there room now? */
+static bool
+make_room(StediExport *export, size_t length)
+{
 	StediStatus status = {0};
 
-	if (export->encoder != NULL)
-		pending += stedi_encoder_pending(export->encoder);
-	if (export->file.bytes + pending <= export->max_file_size)
-		return true;
-	if (length == 0 || export->encoder == NULL || pending < Min(FLUSH_BYTES, export->max_file_size / 8))
+	if (export->encoder == NULL ||
+		stedi_encoder_pending(export->encoder) + length < (size_t) Min(SYNC_BYTES, export->max_file_size / 8))
 		return false;
-	flush_text(export);
 	if (!stedi_encoder_sync(export->encoder, &status))
 		stedi_lake_fail(export->lake, &status);
-	return export->file.bytes + length <= export->max_file_size;
+	return has_room(export, length);
 }
 
 static void
-flush_text(StediExport *export)
+write_text(StediExport *export, const char *text, size_t length)
 {
 	StediStatus status = {0};
 	bool		done;
 
 	if (export->encoder != NULL)
-		done = stedi_encoder_write(export->encoder, export->text.data, export->text.len, &status);
+		done = stedi_encoder_write(export->encoder, text, length, &status);
 	else
-		done = write_encoded(export, export->text.data, export->text.len, &status);
+		done = write_encoded(export, text, length, &status);
 	if (!done)
 		stedi_lake_fail(export->lake, &status);
-	resetStringInfo(&export->text);
 	stedi_lake_check(export->lake);
 }
 
@@ -747,7 +682,6 @@ close_file(StediExport *export)
 	ExportFile *file = palloc(sizeof(ExportFile));
 	char	   *etag;
 
-	flush_text(export);
 	if (export->encoder != NULL && !stedi_encoder_finish(export->encoder, &status))
 		stedi_lake_fail(export->lake, &status);
 	/* It is taken back, too, should only the reply get lost. */
@@ -797,6 +731,7 @@ static void
 write_manifest(StediExport *export, const StediManifest *previous)
 {
 	StediManifest manifest = {0};
+	TupleDesc	desc = export->query->desc;
 	int			n_old = previous != NULL ? (int) previous->n_objects : 0;
 	time_t		now = time(NULL);
 	struct tm	utc;
@@ -815,15 +750,15 @@ write_manifest(StediExport *export, const StediManifest *previous)
 	manifest.compression = unconstify(char *, stedi_compression_name(export->compression));
 	manifest.snapshot = snapshot_document(&manifest.rules);
 
-	manifest.columns = palloc0(sizeof(StediManifestColumn) * Max(export->desc->natts, 1));
-	for (int i = 0; i < export->desc->natts; i++)
+	manifest.columns = palloc0(sizeof(StediManifestColumn) * Max(desc->natts, 1));
+	for (int i = 0; i < desc->natts; i++)
 	{
-		const char *name = stedi_formatter_name(export->formatter, i);
+		const char *name = stedi_formatter_name(export->query->formatter, i);
 
 		if (name == NULL)
 			continue;
 		manifest.columns[manifest.n_columns].name = unconstify(char *, name);
-		manifest.columns[manifest.n_columns++].type = format_type_be(TupleDescAttr(export->desc, i)->atttypid);
+		manifest.columns[manifest.n_columns++].type = format_type_be(TupleDescAttr(desc, i)->atttypid);
 	}
 
 	manifest.objects = palloc0(sizeof(StediManifestObject) * (n_old + list_length(export->files)));

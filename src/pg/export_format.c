@@ -265,6 +265,20 @@ stedi_format_row(StediFormatter *formatter, TupleTableSlot *slot, StringInfo out
 	out->len = p - out->data;
 }
 
+/* In NDJSON a line feed ends a row, in CSV one that is not in quotes. */
+size_t
+stedi_format_row_length(const StediFormatter *formatter, const char *text, size_t length)
+{
+	bool		quoted = false;
+	size_t		i;
+
+	if (formatter->format == STEDI_FORMAT_NDJSON)
+		return (const char *) memchr(text, '\n', length) + 1 - text;
+	for (i = 0; text[i] != '\n' || quoted; i++)
+		quoted ^= text[i] == '"';
+	return i + 1;
+}
+
 /* Writes at p, at most MAX_FIXED_WIDTH bytes, and returns the end. */
 static char *
 put_fixed(FormatKind kind, Datum value, bool json, char *p)

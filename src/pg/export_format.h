@@ -29,5 +29,7 @@ extern const char *stedi_formatter_name(const StediFormatter *formatter, int col
 extern void stedi_format_header(StediFormatter *formatter, StringInfo out);
 /* Memory that values need comes from the current context. */
 extern void stedi_format_row(StediFormatter *formatter, TupleTableSlot *slot, StringInfo out);
+/* The length of the first of the rows that text is made of. */
+extern size_t stedi_format_row_length(const StediFormatter *formatter, const char *text, size_t length);
 
 #endif							/* STEDI_PG_EXPORT_FORMAT_H */

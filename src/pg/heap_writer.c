@@ -66,9 +66,9 @@ typedef struct HeapWriter
 	uint64		n_rows;
 } HeapWriter;
 
-static void *begin_heap(void *shared);
-static bool take_row(void *state, TupleTableSlot *slot);
-static void end_heap(void *state);
+static void *begin_heap(CustomScanState *node, void *shared);
+static TupleTableSlot *take_row(void *state, TupleTableSlot *slot);
+static TupleTableSlot *end_heap(void *state);
 static void check_types(HeapWriter *writer, TupleDesc desc);
 static Page page_with_room(HeapWriter *writer, Size length);
 static void write_chunk(HeapWriter *writer);
@@ -76,7 +76,7 @@ static BlockNumber claim_blocks(SharedWriter *shared, uint32 n);
 static bool begins_segment(BlockNumber first, uint32 n);
 static void take_file(Relation rel, StediLocator file);
 
-const StediSink stedi_heap_sink = {begin_heap, take_row, end_heap};
+const StediSink stedi_heap_sink = {.begin = begin_heap, .take = take_row, .end = end_heap};
 
 dsm_segment *
 stedi_heap_writer_create(Relation rel)
@@ -97,7 +97,7 @@ stedi_heap_writer_create(Relation rel)
 }
 
 static void *
-begin_heap(void *shared)
+begin_heap(CustomScanState *node, void *shared)
 {
 	HeapWriter *writer = palloc0(sizeof(HeapWriter));
 
@@ -111,7 +111,7 @@ begin_heap(void *shared)
 	return writer;
 }
 
-static bool
+static TupleTableSlot *
 take_row(void *state, TupleTableSlot *slot)
 {
 	HeapWriter *writer = state;
@@ -119,12 +119,13 @@ take_row(void *state, TupleTableSlot *slot)
 	HeapTupleHeader header = (HeapTupleHeader) writer->tuple;
 	Page		page;
 
+	slot_getallattrs(slot);
 	if (!writer->checked)
 		check_types(writer, slot->tts_tupleDescriptor);
 	length = stedi_form_tuple_at(writer->layout, slot->tts_values, slot->tts_isnull,
 								 writer->tuple, TOAST_TUPLE_THRESHOLD);
 	if (length == 0)
-		return false;
+		return slot;
 	page = page_with_room(writer, MAXALIGN(length));
 	header->t_infomask |= HEAP_XMAX_INVALID | HEAP_XMIN_FROZEN;
 	HeapTupleHeaderSetXmin(header, writer->shared->xid);
@@ -132,7 +133,7 @@ take_row(void *state, TupleTableSlot *slot)
 	if (PageAddItem(page, (Item) header, length, InvalidOffsetNumber, false, true) == InvalidOffsetNumber)
 		elog(ERROR, "could not add a row to a new page");
 	writer->n_rows++;
-	return true;
+	return NULL;
 }
 
 /* There may be more columns, by which the rows were sorted. */
@@ -168,7 +169,7 @@ page_with_room(HeapWriter *writer, Size length)
 	return page;
 }
 
-static void
+static TupleTableSlot *
 end_heap(void *state)
 {
 	HeapWriter *writer = state;
@@ -176,6 +177,7 @@ end_heap(void *state)
 	write_chunk(writer);
 	pg_atomic_fetch_add_u64(&writer->shared->n_rows, writer->n_rows);
 	table_close(writer->rel, AccessShareLock);
+	return NULL;
 }
 
 static void

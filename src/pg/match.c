@@ -235,9 +235,9 @@ static void read_landing(Matcher *matcher, const char *text, Side *side);
 static dsm_segment *share_pass(const Matcher *matcher, const Side *side, dsa_area *area);
 static PlannedStmt *plan_query(const char *text, bool alone);
 static void run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared);
-static void *begin_reading(void *shared);
-static bool receive_reading(void *state, TupleTableSlot *slot);
-static void end_reading(void *state);
+static void *begin_reading(CustomScanState *node, void *shared);
+static TupleTableSlot *receive_reading(void *state, TupleTableSlot *slot);
+static TupleTableSlot *end_reading(void *state);
 static dsa_pointer make_share(dsa_area *area, const Side *side, int n_partitions);
 static void add_share(Matcher *matcher, Side *side, const Share *share);
 static void start_pass(Matcher *matcher);
@@ -263,7 +263,7 @@ static void *palloc_huge(Size size);
 /* Whom the leader's part of a parallel query reads for. */
 static Matcher *leader;
 
-const StediSink stedi_reading_sink = {begin_reading, receive_reading, end_reading};
+const StediSink stedi_reading_sink = {.begin = begin_reading, .take = receive_reading, .end = end_reading};
 
 static inline uint32
 count_readings(const Partition *partition)
@@ -471,7 +471,7 @@ run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared)
 {
 	QueryDesc  *desc;
 
-	stedi_sink_put(plan, STEDI_SINK_READINGS, shared);
+	stedi_sink_put(plan, STEDI_SINK_READINGS, shared, NIL);
 	desc = CreateQueryDesc(plan, text, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
 	ExecutorStart(desc, 0);
 	StediExecutorRun(desc);
@@ -481,7 +481,7 @@ run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared)
 }
 
 static void *
-begin_reading(void *state)
+begin_reading(CustomScanState *node, void *state)
 {
 	SharedPass *shared = state;
 	Reader	   *reader = palloc0(sizeof(Reader));
@@ -508,7 +508,7 @@ begin_reading(void *state)
 	return reader;
 }
 
-static bool
+static TupleTableSlot *
 receive_reading(void *state, TupleTableSlot *slot)
 {
 	Reader	   *reader = state;
@@ -516,13 +516,14 @@ receive_reading(void *state, TupleTableSlot *slot)
 	Side	   *side = reader->side;
 	text	   *name;
 
+	slot_getallattrs(slot);
 	if (matcher->full || slot->tts_isnull[1])
-		return true;
+		return NULL;
 	if (slot->tts_isnull[0])
 	{
 		/* A device is known by any reading. */
 		if (side == &matcher->phones)
-			return true;
+			return NULL;
 		name = DatumGetTextPP(slot->tts_values[1]);
 		name_id(&side->names, name);
 	}
@@ -531,16 +532,16 @@ receive_reading(void *state, TupleTableSlot *slot)
 		uint64		number = mix((uint64) DatumGetTimestampTz(slot->tts_values[0]));
 
 		if (number < matcher->first || number > matcher->last)
-			return true;
+			return NULL;
 		name = DatumGetTextPP(slot->tts_values[1]);
 		take_reading(matcher, side, number, name_id(&side->names, name));
 	}
 	if (PointerGetDatum(name) != slot->tts_values[1])
 		pfree(name);
-	return true;
+	return NULL;
 }
 
-static void
+static TupleTableSlot *
 end_reading(void *state)
 {
 	Reader	   *reader = state;
@@ -549,17 +550,18 @@ end_reading(void *state)
 	uint32		at;
 
 	if (!reader->matcher->is_worker)
-		return;
+		return NULL;
 	put_away_batch(reader->matcher, reader->side);
 	at = pg_atomic_fetch_add_u32(&shared->n_shares, 1);
 	if (reader->matcher->full || at >= MAX_SHARES)
 	{
 		shared->full = true;
-		return;
+		return NULL;
 	}
 	area = dsa_attach(shared->area);
 	shared->shares[at] = make_share(area, reader->side, reader->matcher->n_partitions);
 	dsa_detach(area);
+	return NULL;
 }
 
 static dsa_pointer

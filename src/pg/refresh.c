@@ -458,7 +458,7 @@ run_query(Query *query, dsm_segment *writer, DestReceiver *receiver)
 	uint64		rows;
 
 	if (writer != NULL)
-		stedi_sink_put(plan, STEDI_SINK_HEAP, writer);
+		stedi_sink_put(plan, STEDI_SINK_HEAP, writer, NIL);
 
 	/* Not the snapshot of the caller, which may have waited for forget(). */
 	PushActiveSnapshot(GetLatestSnapshot());

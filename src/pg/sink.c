@@ -23,6 +23,7 @@
 #include "storage/dsm.h"
 
 #include "pg/compat.h"
+#include "pg/export_rows.h"
 #include "pg/heap_writer.h"
 #include "pg/match.h"
 #include "pg/sink.h"
@@ -39,13 +40,24 @@ typedef struct SinkState
 	bool		done;
 } SinkState;
 
-static Plan *put_sinks(Plan *plan, StediSinkKind kind, dsm_segment *shared, int *node_id);
-static bool passes_on(const Plan *plan);
-static bool has_async(const Append *append);
-static Plan *put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id);
-static List *columns_of(Plan *plan, int varno);
+/* What is put into a plan. */
+typedef struct Putting
+{
+	StediSinkKind kind;
+	List	   *private;		/* kind, handle of the shared memory, options */
+	List	   *columns;		/* of the query's rows */
+	int			node_id;
+} Putting;
+
+static bool has_workers(const Plan *plan, const StediSink *sink);
+static void put_sinks(Plan **plan, Putting *putting);
+static bool is_gathered(const Plan *plan, const StediSink *sink);
+static bool is_append(const Plan *plan);
+static Plan *put_sink(Plan *child, Putting *putting);
+static List *columns_of(const List *targetlist, int varno);
 static Node *create_state(CustomScan *node);
 static void begin_sink(CustomScanState *node, EState *estate, int eflags);
+static dsm_segment *find_segment(dsm_handle handle);
 static TupleTableSlot *run_sink(CustomScanState *node);
 static void end_sink(CustomScanState *node);
 static void rescan_sink(CustomScanState *node);
@@ -53,6 +65,7 @@ static void rescan_sink(CustomScanState *node);
 static const StediSink *const sinks[] = {
 	[STEDI_SINK_HEAP] = &stedi_heap_sink,
 	[STEDI_SINK_READINGS] = &stedi_reading_sink,
+	[STEDI_SINK_TEXT] = &stedi_text_sink,
 };
 
 static const CustomScanMethods scan_methods = {
@@ -75,37 +88,71 @@ stedi_sink_init(void)
 }
 
 void
-stedi_sink_put(PlannedStmt *plan, StediSinkKind kind, dsm_segment *shared)
+stedi_sink_put(PlannedStmt *plan, StediSinkKind kind, dsm_segment *shared, List *options)
 {
-	int			node_id = SINK_NODE_ID;
+	dsm_handle	handle = shared != NULL ? dsm_segment_handle(shared) : DSM_HANDLE_INVALID;
+	Putting		putting = {
+		.kind = kind,
+		.private = list_make3(makeInteger(kind), makeInteger((int) handle), options),
+		.columns = plan->planTree->targetlist,
+		.node_id = SINK_NODE_ID
+	};
 
-	plan->planTree = put_sinks(plan->planTree, kind, shared, &node_id);
+	put_sinks(&plan->planTree, &putting);
 }
 
-static Plan *
-put_sinks(Plan *plan, StediSinkKind kind, dsm_segment *shared, int *node_id)
+bool
+stedi_sink_has_workers(const PlannedStmt *plan, StediSinkKind kind)
+{
+	return has_workers(plan->planTree, sinks[kind]);
+}
+
+static bool
+has_workers(const Plan *plan, const StediSink *sink)
 {
 	ListCell   *cell;
 
-	if (IsA(plan, Gather) && passes_on(plan))
-		outerPlan(plan) = put_sink(outerPlan(plan), kind, shared, node_id);
-	else if (IsA(plan, Append) && !has_async(castNode(Append, plan)))	/* of a UNION ALL */
+	if (!is_append(plan))
+		return is_gathered(plan, sink);
+	foreach(cell, ((const Append *) plan)->appendplans)
 	{
-		foreach(cell, castNode(Append, plan)->appendplans)
-			lfirst(cell) = put_sinks(lfirst(cell), kind, shared, node_id);
+		if (has_workers(lfirst(cell), sink))
+			return true;
+	}
+	return false;
+}
+
+static void
+put_sinks(Plan **plan, Putting *putting)
+{
+	Plan	   *child;
+	ListCell   *cell;
+
+	if (!has_workers(*plan, sinks[putting->kind]))
+	{
+		*plan = put_sink(*plan, putting);
+		return;
+	}
+	if (is_append(*plan))
+	{
+		foreach(cell, ((Append *) *plan)->appendplans)
+			put_sinks((Plan **) &lfirst(cell), putting);
+		child = linitial(((Append *) *plan)->appendplans);
 	}
 	else
-		return put_sink(plan, kind, shared, node_id);
-	return plan;
+		child = outerPlan(*plan) = put_sink(outerPlan(*plan), putting);
+	(*plan)->targetlist = columns_of(child->targetlist, OUTER_VAR);
 }
 
-/* Are its rows those of its child?  What workers must not compute it computes. */
+/* Does it gather the rows of its child as they are?  What workers must not compute
+ * it computes. */
 static bool
-passes_on(const Plan *plan)
+is_gathered(const Plan *plan, const StediSink *sink)
 {
 	ListCell   *cell;
 
-	if (plan->qual != NIL || list_length(plan->targetlist) != list_length(outerPlan(plan)->targetlist))
+	if (!IsA(plan, Gather) || plan->qual != NIL ||
+		list_length(plan->targetlist) != list_length(outerPlan(plan)->targetlist))
 		return false;
 	foreach(cell, plan->targetlist)
 	{
@@ -115,27 +162,30 @@ passes_on(const Plan *plan)
 		if (!IsA(var, Var) || var->varno != OUTER_VAR || var->varattno != column->resno)
 			return false;
 	}
-	return true;
+	return sink->is_parallel_safe == NULL || sink->is_parallel_safe(plan->targetlist);
 }
 
-/* Such a child tells the Append itself when it has rows. */
+/* Does it hand on the rows of its children, as that of a UNION ALL?  An asynchronous
+ * child tells the Append itself when it has rows. */
 static bool
-has_async(const Append *append)
+is_append(const Plan *plan)
 {
 	ListCell   *cell;
 
-	foreach(cell, append->appendplans)
+	if (!IsA(plan, Append))
+		return false;
+	foreach(cell, ((const Append *) plan)->appendplans)
 	{
 		if (((const Plan *) lfirst(cell))->async_capable)
-			return true;
+			return false;
 	}
-	return false;
+	return true;
 }
 
-/* A node above that has the columns of its child. */
 static Plan *
-put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id)
+put_sink(Plan *child, Putting *putting)
 {
+	const StediSink *sink = sinks[putting->kind];
 	CustomScan *node = makeNode(CustomScan);
 	Plan	   *plan = &node->scan.plan;
 
@@ -144,24 +194,25 @@ put_sink(Plan *child, StediSinkKind kind, dsm_segment *shared, int *node_id)
 	plan->plan_rows = child->plan_rows;
 	plan->plan_width = child->plan_width;
 	plan->parallel_safe = child->parallel_safe;
-	plan->plan_node_id = (*node_id)++;
+	plan->plan_node_id = putting->node_id++;
 	plan->extParam = child->extParam;
 	plan->allParam = child->allParam;
-	plan->targetlist = columns_of(child, INDEX_VAR);
-	node->custom_scan_tlist = columns_of(child, OUTER_VAR);
+	plan->targetlist = sink->columns != NULL ? sink->columns() : columns_of(putting->columns, INDEX_VAR);
+	node->custom_scan_tlist = columns_of(putting->columns, OUTER_VAR);
 	outerPlan(plan) = child;
-	node->custom_private = list_make2(makeInteger(kind), makeInteger((int) dsm_segment_handle(shared)));
+	node->custom_private = putting->private;
 	node->methods = &scan_methods;
 	return plan;
 }
 
+/* The same columns of the node below, or of what that has. */
 static List *
-columns_of(Plan *plan, int varno)
+columns_of(const List *targetlist, int varno)
 {
 	List	   *columns = NIL;
 	ListCell   *cell;
 
-	foreach(cell, plan->targetlist)
+	foreach(cell, targetlist)
 	{
 		TargetEntry *column = lfirst_node(TargetEntry, cell);
 		Var		   *var = makeVarFromTargetEntry(varno, column);
@@ -170,6 +221,29 @@ columns_of(Plan *plan, int varno)
 												   column->resjunk));
 	}
 	return columns;
+}
+
+List *
+stedi_sink_options(const CustomScanState *node)
+{
+	return lthird(((const CustomScan *) node->ss.ps.plan)->custom_private);
+}
+
+TupleDesc
+stedi_sink_rows(const CustomScanState *node)
+{
+	const List *columns = ((const CustomScan *) node->ss.ps.plan)->custom_scan_tlist;
+	TupleDesc	desc = ExecTypeFromTL(unconstify(List *, columns));
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		const TargetEntry *column = lfirst_node(TargetEntry, cell);
+
+		if (column->resjunk)
+			TupleDescAttr(desc, column->resno - 1)->attisdropped = true;
+	}
+	return desc;
 }
 
 static Node *
@@ -186,26 +260,33 @@ static void
 begin_sink(CustomScanState *node, EState *estate, int eflags)
 {
 	SinkState  *self = (SinkState *) node;
-	CustomScan *plan = (CustomScan *) node->ss.ps.plan;
-	dsm_handle	handle = (dsm_handle) intVal(lsecond(plan->custom_private));
-	dsm_segment *shared = dsm_find_mapping(handle);
+	List	   *private = ((CustomScan *) node->ss.ps.plan)->custom_private;
+	dsm_handle	handle = (dsm_handle) intVal(lsecond(private));
 
-	if (shared == NULL)
-	{
-		/* in a worker, which has it until it ends */
-		shared = dsm_attach(handle);
-		if (shared == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("could not map dynamic shared memory segment")));
-		dsm_pin_mapping(shared);
-	}
-	self->sink = sinks[intVal(linitial(plan->custom_private))];
-	self->shared = dsm_segment_address(shared);
-	outerPlanState(node) = ExecInitNode(outerPlan(plan), estate, eflags);
+	self->sink = sinks[intVal(linitial(private))];
+	if (handle != DSM_HANDLE_INVALID)
+		self->shared = dsm_segment_address(find_segment(handle));
+	outerPlanState(node) = ExecInitNode(outerPlan(node->ss.ps.plan), estate, eflags);
 	/* Its slots are handed on, of whatever kind they are. */
 	node->ss.ps.resultopsset = true;
 	node->ss.ps.resultopsfixed = false;
+}
+
+static dsm_segment *
+find_segment(dsm_handle handle)
+{
+	dsm_segment *segment = dsm_find_mapping(handle);
+
+	if (segment != NULL)
+		return segment;
+	/* in a worker, which has it until it ends */
+	segment = dsm_attach(handle);
+	if (segment == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not map dynamic shared memory segment")));
+	dsm_pin_mapping(segment);
+	return segment;
 }
 
 static TupleTableSlot *
@@ -219,7 +300,7 @@ run_sink(CustomScanState *node)
 	{
 		MemoryContext old = MemoryContextSwitchTo(node->ss.ps.state->es_query_cxt);
 
-		self->state = self->sink->begin(self->shared);
+		self->state = self->sink->begin(node, self->shared);
 		MemoryContextSwitchTo(old);
 	}
 	for (;;)
@@ -230,13 +311,12 @@ run_sink(CustomScanState *node)
 		slot = ExecProcNode(outerPlanState(node));
 		if (TupIsNull(slot))
 			break;
-		slot_getallattrs(slot);
-		if (!self->sink->take(self->state, slot))
+		slot = self->sink->take(self->state, slot);
+		if (slot != NULL)
 			return slot;
 	}
-	self->sink->end(self->state);
 	self->done = true;
-	return NULL;
+	return self->sink->end(self->state);
 }
 
 static void

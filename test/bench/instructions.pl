@@ -48,15 +48,15 @@ sub uniform
 	return $random / 2**31;
 }
 
-# What callgrind collects of a program, divided.
+# What callgrind collects of a program in some functions, divided.
 sub count
 {
-	my ($function, $units, $input, @command) = @_;
+	my ($functions, $units, $input, @command) = @_;
 	open(my $stdin, '>', "$dir/input") or die "$dir/input: $!\n";
 	print $stdin $input;
 	close $stdin;
 	system('sh', '-c', 'exec "$@" <"$0/input" >"$0/log" 2>&1', $dir, 'valgrind', '--tool=callgrind', '--vgdb=no',
-		"--toggle-collect=$function", "--callgrind-out-file=$dir/out", @command) == 0 or die slurp("$dir/log");
+		(map { "--toggle-collect=$_" } @$functions), "--callgrind-out-file=$dir/out", @command) == 0 or die slurp("$dir/log");
 	my ($collected) = slurp("$dir/log") =~ /Collected : (\d+)/ or die slurp("$dir/log");
 	return $collected / $units;
 }
@@ -72,7 +72,7 @@ sub reader
 		printf $file qq({"user":"Customer.%d\@example.com","timestamp":%d,"x":%s,"y":%s,"z":%s}\n), $i % 900, 1655564376361 + $i, @axes;
 	}
 	close $file;
-	return count('main', $records * $rounds, '', $reader, "$dir/readings.json", $rounds);
+	return count(['main'], $records * $rounds, '', $reader, "$dir/readings.json", $rounds);
 }
 
 # A backend without a server, which reads one statement per line.
@@ -89,7 +89,7 @@ sub export
 	close $setup;
 	return map {
 		my $sql = "SELECT * FROM stedi.export('reading', 'file://$dir/$_/', format => '$_')\n";
-		my $count = count('export_row*', $rows, $sql, @backend);
+		my $count = count([ 'format_row*', 'write_rows*' ], $rows, $sql, @backend);
 		die "not exported\n", slurp("$dir/log") unless slurp("$dir/log") =~ /rows = "$rows"/;
 		[ "export, $_", $count ];
 	} @formats;

@@ -65,6 +65,11 @@ my $export = q{SELECT count(*) FROM stedi.export_query($$
 	SELECT i, md5(i::text) AS a, md5((i + 1)::text) AS b FROM generate_series(1, 400000) AS i $$, }
   . quote(uri('out/')) . q{, mode => 'overwrite')};
 my $part = q{part-00000.*partNumber=2};
+# the same rows from a table, for workers to format
+one('CREATE TABLE noise AS SELECT i, md5(i::text) AS a, md5((i + 1)::text) AS b FROM generate_series(1, 400000) AS i');
+one('ANALYZE noise');
+my $by_workers = q{SELECT count(*) FROM stedi.export('noise', } . quote(uri('out/')) . q{, mode => 'overwrite')};
+my $workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'};
 my $objects = q{accelerometer-.*[.]json};
 
 my $files = $export =~ s/'overwrite'/'overwrite', max_file_size => '200kB'/r;
@@ -85,6 +90,8 @@ my @cases = (
 		{ method => 'GET', target => 'list-type=2', times => 0,
 			StediProxy::error_reply(503, 'SlowDown', headers => { 'Retry-After' => '20' }) } ],
 	[ 'in the middle of a part', $export,
+		{ method => 'PUT', target => $part, action => 'stall', at => 'upload', bytes => 100_000 } ],
+	[ 'in the middle of a part that workers have made', $by_workers,
 		{ method => 'PUT', target => $part, action => 'stall', at => 'upload', bytes => 100_000 } ],
 	[ 'after a part', $export,
 		{ method => 'PUT', target => $part, action => 'stall', at => 'request' } ],
@@ -147,6 +154,7 @@ for my $case (@cases)
 			fail("$where: the query hangs");
 			last;
 		}
+		cmp_ok(one($workers), '>', 0, "$where: and so do workers") if $sql eq $by_workers;
 		push @figures, one("SELECT stop_ms($pid, 'cancel')");
 		$proxy->clear;
 		($out, $messages) = finish_query($session);
@@ -162,6 +170,7 @@ for my $case (@cases)
 	is(clean_up(), 1, "$where: the next export cleans up") if @more;
 	is(untouched(), '0|0|0', "$where: nothing is left half done");
 	is_deeply([ $s3->uploads(key('out/')) ], [], "$where: no upload is left");
+	is(one($workers), '0', "$where: no worker is left");
 	is($session->query('SELECT 1'), '1', "$where: the session goes on");
 	is(remote_fds($pid), $fds, "$where: no descriptor is left");
 }
