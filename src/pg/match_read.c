@@ -6,15 +6,22 @@
  *			--> filter: at which moments there can be a device
  *		accelerometer_landing, through the filter --> partitions of moments and phones
  *
+ * A table that is read as it is, with no condition of a policy, is scanned by a node
+ * of our own in place of the plan's: of ten million rows the executor would take as
+ * long as the scan.  Else the rows of the query go to a sink.
+ *
  * Workers of a parallel query fill partitions of their own, which the leader adds
  * to its.  If those of one do not fit into its part of the memory, the leader reads
  * alone from then on.
  */
 #include "postgres.h"
 
+#include "access/tableam.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/extensible.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/cost.h"
 #include "port/atomics.h"
 #include "storage/dsm.h"
@@ -92,14 +99,37 @@ typedef struct Reader
 	StediSide  *side;
 } Reader;
 
+/* A scan of a landing table whose rows are read there and then. */
+typedef struct ReaderScan
+{
+	CustomScanState base;
+	SharedPass *shared;
+	int			time;			/* attribute numbers */
+	int			name;
+	TableScanDesc scan;			/* NULL: not begun, not shared */
+	bool		done;
+} ReaderScan;
+
 static void start_pass(StediPass *pass);
 static void read_landing(StediPass *pass, const char *text, StediSide *side);
 static dsm_segment *share_pass(const StediPass *pass, const StediSide *side, dsa_area *area);
 static PlannedStmt *plan_query(const char *text, bool alone);
 static void run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared);
+static bool is_plain_scan(const Plan *plan);
+static bool is_column(const TargetEntry *entry);
+static Plan *make_reader_scan(const Plan *plan, dsm_segment *shared);
+static Node *create_reader_scan(CustomScan *node);
+static void begin_reader_scan(CustomScanState *node, EState *estate, int eflags);
+static TupleTableSlot *run_reader_scan(CustomScanState *node);
+static void end_reader_scan(CustomScanState *node);
+static void rescan_reader_scan(CustomScanState *node);
+static Size estimate_reader_scan(CustomScanState *node, ParallelContext *context);
+static void share_reader_scan(CustomScanState *node, ParallelContext *context, void *shared);
+static void join_reader_scan(CustomScanState *node, shm_toc *toc, void *shared);
 static void *begin_reading(void *shared);
 static bool receive_reading(void *state, TupleTableSlot *slot);
 static void end_reading(void *state);
+static void read_row(Reader *reader, Datum time, bool no_time, Datum name, bool no_name);
 static dsa_pointer make_share(dsa_area *area, const StediSide *side, int n_partitions);
 static void add_share(StediPass *pass, StediSide *side, const Share *share);
 static void take_reading(StediPass *pass, StediSide *side, uint64 number, uint32 id);
@@ -117,6 +147,28 @@ static uint32 name_id(StediNames *names, text *value);
 static StediPass *leader;
 
 const StediSink stedi_reading_sink = {begin_reading, receive_reading, end_reading};
+
+static const CustomScanMethods scan_methods = {
+	.CustomName = "stedi reader",
+	.CreateCustomScanState = create_reader_scan,
+};
+
+static const CustomExecMethods exec_methods = {
+	.CustomName = "stedi reader",
+	.BeginCustomScan = begin_reader_scan,
+	.ExecCustomScan = run_reader_scan,
+	.EndCustomScan = end_reader_scan,
+	.ReScanCustomScan = rescan_reader_scan,
+	.EstimateDSMCustomScan = estimate_reader_scan,
+	.InitializeDSMCustomScan = share_reader_scan,
+	.InitializeWorkerCustomScan = join_reader_scan,
+};
+
+void
+stedi_match_init(void)
+{
+	RegisterCustomScanMethods(&scan_methods);
+}
 
 StediPass *
 stedi_pass_create(Size max_memory)
@@ -257,15 +309,148 @@ plan_query(const char *text, bool alone)
 static void
 run_plan(PlannedStmt *plan, const char *text, dsm_segment *shared)
 {
+	Plan	  **scan = IsA(plan->planTree, Gather) ? &outerPlan(plan->planTree) : &plan->planTree;
 	QueryDesc  *desc;
 
-	stedi_sink_put(plan, STEDI_SINK_READINGS, shared);
+	if (is_plain_scan(*scan))
+		*scan = make_reader_scan(*scan, shared);
+	else
+		stedi_sink_put(plan, STEDI_SINK_READINGS, shared);
 	desc = CreateQueryDesc(plan, text, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
 	ExecutorStart(desc, 0);
 	StediExecutorRun(desc);
 	ExecutorFinish(desc);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
+}
+
+/* Of a time and a name that are columns of a table, all its rows. */
+static bool
+is_plain_scan(const Plan *plan)
+{
+	return IsA(plan, SeqScan) && plan->qual == NIL &&
+		is_column(linitial(plan->targetlist)) && is_column(lsecond(plan->targetlist));
+}
+
+static bool
+is_column(const TargetEntry *entry)
+{
+	return IsA(entry->expr, Var) && ((const Var *) entry->expr)->varattno > 0;
+}
+
+static Plan *
+make_reader_scan(const Plan *plan, dsm_segment *shared)
+{
+	CustomScan *node = makeNode(CustomScan);
+	const TargetEntry *time = linitial(plan->targetlist);
+	const TargetEntry *name = lsecond(plan->targetlist);
+
+	node->scan = *(const Scan *) plan;
+	NodeSetTag(node, T_CustomScan);
+	node->custom_private = list_make3(makeInteger((int) dsm_segment_handle(shared)),
+									  makeInteger(((const Var *) time->expr)->varattno),
+									  makeInteger(((const Var *) name->expr)->varattno));
+	node->methods = &scan_methods;
+	return &node->scan.plan;
+}
+
+static Node *
+create_reader_scan(CustomScan *node)
+{
+	ReaderScan *self = palloc0(sizeof(ReaderScan));
+
+	NodeSetTag(self, T_CustomScanState);
+	self->base.methods = &exec_methods;
+	return (Node *) self;
+}
+
+static void
+begin_reader_scan(CustomScanState *node, EState *estate, int eflags)
+{
+	ReaderScan *self = (ReaderScan *) node;
+	List	   *private = ((CustomScan *) node->ss.ps.plan)->custom_private;
+	dsm_handle	handle = (dsm_handle) intVal(linitial(private));
+	dsm_segment *shared = dsm_find_mapping(handle);
+
+	if (shared == NULL)
+	{
+		/* in a worker, which has it until it ends */
+		shared = dsm_attach(handle);
+		if (shared == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("could not map dynamic shared memory segment")));
+		dsm_pin_mapping(shared);
+	}
+	self->shared = dsm_segment_address(shared);
+	self->time = intVal(lsecond(private));
+	self->name = intVal(lthird(private));
+}
+
+/* Returns no row. */
+static TupleTableSlot *
+run_reader_scan(CustomScanState *node)
+{
+	ReaderScan *self = (ReaderScan *) node;
+	EState	   *estate = node->ss.ps.state;
+	Relation	rel = node->ss.ss_currentRelation;
+	int			n_attributes = Max(self->time, self->name);
+	MemoryContext old;
+	TupleTableSlot *slot;
+	Reader	   *reader;
+
+	if (self->done)
+		return NULL;
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
+	reader = begin_reading(self->shared);
+	slot = table_slot_create(rel, &estate->es_tupleTable);
+	if (self->scan == NULL)
+		self->scan = table_beginscan(rel, estate->es_snapshot, 0, NULL);
+	while (table_scan_getnextslot(self->scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getsomeattrs(slot, n_attributes);
+		read_row(reader, slot->tts_values[self->time - 1], slot->tts_isnull[self->time - 1],
+				 slot->tts_values[self->name - 1], slot->tts_isnull[self->name - 1]);
+	}
+	end_reading(reader);
+	MemoryContextSwitchTo(old);
+	self->done = true;
+	return NULL;
+}
+
+static void
+end_reader_scan(CustomScanState *node)
+{
+	ReaderScan *self = (ReaderScan *) node;
+
+	if (self->scan != NULL)
+		table_endscan(self->scan);
+}
+
+static void
+rescan_reader_scan(CustomScanState *node)
+{
+	elog(ERROR, "the rows of a query cannot be taken twice");
+}
+
+static Size
+estimate_reader_scan(CustomScanState *node, ParallelContext *context)
+{
+	return table_parallelscan_estimate(node->ss.ss_currentRelation, node->ss.ps.state->es_snapshot);
+}
+
+static void
+share_reader_scan(CustomScanState *node, ParallelContext *context, void *shared)
+{
+	table_parallelscan_initialize(node->ss.ss_currentRelation, shared, node->ss.ps.state->es_snapshot);
+	join_reader_scan(node, NULL, shared);
+}
+
+static void
+join_reader_scan(CustomScanState *node, shm_toc *toc, void *shared)
+{
+	((ReaderScan *) node)->scan = table_beginscan_parallel(node->ss.ss_currentRelation, shared);
 }
 
 static void *
@@ -299,32 +484,7 @@ begin_reading(void *state)
 static bool
 receive_reading(void *state, TupleTableSlot *slot)
 {
-	Reader	   *reader = state;
-	StediPass  *pass = reader->pass;
-	StediSide  *side = reader->side;
-	text	   *name;
-
-	if (pass->full || slot->tts_isnull[1])
-		return true;
-	if (slot->tts_isnull[0])
-	{
-		/* A device is known by any reading. */
-		if (side == &pass->phones)
-			return true;
-		name = DatumGetTextPP(slot->tts_values[1]);
-		name_id(&side->names, name);
-	}
-	else
-	{
-		uint64		number = stedi_mix((uint64) DatumGetTimestampTz(slot->tts_values[0]));
-
-		if (number < pass->first || number > pass->last)
-			return true;
-		name = DatumGetTextPP(slot->tts_values[1]);
-		take_reading(pass, side, number, name_id(&side->names, name));
-	}
-	if (PointerGetDatum(name) != slot->tts_values[1])
-		pfree(name);
+	read_row(state, slot->tts_values[0], slot->tts_isnull[0], slot->tts_values[1], slot->tts_isnull[1]);
 	return true;
 }
 
@@ -348,6 +508,36 @@ end_reading(void *state)
 	area = dsa_attach(shared->area);
 	shared->shares[at] = make_share(area, reader->side, reader->pass->n_partitions);
 	dsa_detach(area);
+}
+
+static void
+read_row(Reader *reader, Datum time, bool no_time, Datum name, bool no_name)
+{
+	StediPass  *pass = reader->pass;
+	StediSide  *side = reader->side;
+	text	   *value;
+
+	if (pass->full || no_name)
+		return;
+	if (no_time)
+	{
+		/* A device is known by any reading. */
+		if (side == &pass->phones)
+			return;
+		value = DatumGetTextPP(name);
+		name_id(&side->names, value);
+	}
+	else
+	{
+		uint64		number = stedi_mix((uint64) DatumGetTimestampTz(time));
+
+		if (number < pass->first || number > pass->last)
+			return;
+		value = DatumGetTextPP(name);
+		take_reading(pass, side, number, name_id(&side->names, value));
+	}
+	if (PointerGetDatum(value) != name)
+		pfree(value);
 }
 
 static dsa_pointer
