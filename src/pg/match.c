@@ -33,11 +33,21 @@ PG_FUNCTION_INFO_V1(stedi_match_devices);
 
 #define BUCKET_READINGS 2
 
+#define AHEAD 8					/* readings, what is counted for them is fetched */
+
 #define MAX_MEMORY (UINT64CONST(16) * 1024 * 1024 * 1024)
 
 static inline uint32 hash_pair(uint64 pair);
 
-/* How many moments of a device a phone matches. */
+/* The phone that matched first, at how many moments.  Mostly it is the only one. */
+typedef struct Device
+{
+	int32		sampled;		/* moments in its sample so far */
+	int32		matched;		/* 0: none yet */
+	uint32		phone;
+} Device;
+
+/* The same of another phone. */
 typedef struct Match
 {
 	uint64		pair;			/* device << 32 | phone */
@@ -61,8 +71,8 @@ typedef struct Matcher
 {
 	StediPass  *pass;
 	int32		sample_size;
-	int32	   *sampled;		/* by device: moments in its sample so far */
-	uint32		n_sampled;
+	Device	   *devices;		/* by id */
+	uint32		n_devices;
 	matches_hash *matches;
 	uint64		batch[STEDI_BATCH]; /* pairs that are not yet counted */
 	int			n_batch;
@@ -160,21 +170,20 @@ static void
 count_matches(Matcher *matcher)
 {
 	StediPass  *pass = matcher->pass;
-	uint32		n_devices = pass->devices.names.n;
-	int32	   *sampled = stedi_palloc_huge(sizeof(int32) * n_devices);
+	Device	   *all = stedi_palloc_huge(sizeof(Device) * pass->devices.names.n);
 	Size		max_readings = (Size) pass->max_chunks * STEDI_CHUNK_READINGS;
 	StediReading *devices;
 	StediReading *phones;
 	uint32	   *starts;
 	MemoryContext old;
 
-	if (matcher->sampled != NULL)
+	if (matcher->devices != NULL)
 	{
-		memcpy(sampled, matcher->sampled, sizeof(int32) * matcher->n_sampled);
-		pfree(matcher->sampled);
+		memcpy(all, matcher->devices, sizeof(Device) * matcher->n_devices);
+		pfree(matcher->devices);
 	}
-	matcher->sampled = sampled;
-	matcher->n_sampled = n_devices;
+	matcher->devices = all;
+	matcher->n_devices = pass->devices.names.n;
 
 	old = MemoryContextSwitchTo(pass->context);
 	devices = stedi_palloc_huge(sizeof(StediReading) * max_readings);
@@ -269,20 +278,29 @@ count_partition(Matcher *matcher, const StediReading *devices, uint32 n_devices,
 			end++;
 		for (; d < n_devices && devices[d].number == number; d++)
 		{
-			uint32		device = devices[d].id;
+			uint32		id = devices[d].id;
+			Device	   *device = &matcher->devices[id];
 
 			CHECK_FOR_INTERRUPTS();
-			if (matcher->sampled[device] == matcher->sample_size)
+			stedi_prefetch(&matcher->devices[devices[Min(d + AHEAD, n_devices - 1)].id]);
+			if (device->sampled == matcher->sample_size)
 				continue;
-			matcher->sampled[device]++;
+			device->sampled++;
 			for (uint32 i = p; i < end; i++)
 			{
-				uint64		pair = (uint64) device << 32 | phones[i].id;
+				if (device->matched == 0)
+					device->phone = phones[i].id;
+				if (device->phone == phones[i].id)
+					device->matched++;
+				else
+				{
+					uint64		pair = (uint64) id << 32 | phones[i].id;
 
-				stedi_prefetch(&matcher->matches->data[hash_pair(pair) & matcher->matches->sizemask]);
-				matcher->batch[matcher->n_batch++] = pair;
-				if (matcher->n_batch == STEDI_BATCH)
-					count_batch(matcher);
+					stedi_prefetch(&matcher->matches->data[hash_pair(pair) & matcher->matches->sizemask]);
+					matcher->batch[matcher->n_batch++] = pair;
+					if (matcher->n_batch == STEDI_BATCH)
+						count_batch(matcher);
+				}
 			}
 		}
 		p = end;
@@ -308,9 +326,9 @@ count_batch(Matcher *matcher)
 static void
 return_matches(Matcher *matcher, ReturnSetInfo *rsinfo)
 {
-	uint32		n_devices = matcher->pass->devices.names.n;
+	uint32		n_devices = matcher->n_devices;
 	uint64	   *starts = stedi_palloc_huge(sizeof(uint64) * ((Size) n_devices + 2));
-	Candidate  *candidates = stedi_palloc_huge(sizeof(Candidate) * matcher->matches->members);
+	Candidate  *candidates = stedi_palloc_huge(sizeof(Candidate) * ((Size) matcher->matches->members + n_devices));
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "stedi matches of a device",
 													  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(row_context);
@@ -322,7 +340,7 @@ return_matches(Matcher *matcher, ReturnSetInfo *rsinfo)
 	while ((match = matches_iterate(matcher->matches, &iterator)) != NULL)
 		starts[(match->pair >> 32) + 2]++;
 	for (uint32 d = 0; d < n_devices; d++)
-		starts[d + 2] += starts[d + 1];
+		starts[d + 2] += starts[d + 1] + (matcher->devices[d].matched > 0);
 	matches_start_iterate(matcher->matches, &iterator);
 	while ((match = matches_iterate(matcher->matches, &iterator)) != NULL)
 	{
@@ -334,14 +352,23 @@ return_matches(Matcher *matcher, ReturnSetInfo *rsinfo)
 
 	for (uint32 d = 0; d < n_devices; d++)
 	{
+		const Device *device = &matcher->devices[d];
 		Candidate  *first = &candidates[starts[d]];
-		uint64		n = starts[d + 1] - starts[d];
+		uint64		n;
 		Datum	   *emails;
 		Datum	   *matched;
 		Datum		values[3];
 		bool		nulls[3] = {false};
 
 		CHECK_FOR_INTERRUPTS();
+		if (device->matched > 0)
+		{
+			Candidate  *candidate = &candidates[starts[d + 1]++];
+
+			candidate->email = matcher->pass->phones.names.values[device->phone];
+			candidate->matched = device->matched;
+		}
+		n = starts[d + 1] - starts[d];
 		sort_candidates(first, n);
 		emails = stedi_palloc_huge(sizeof(Datum) * n);
 		matched = stedi_palloc_huge(sizeof(Datum) * n);
