@@ -6,9 +6,9 @@
  *			--> filter: at which moments there can be a device
  *		accelerometer_landing, through the filter --> partitions of moments and phones
  *
- * A table that is read as it is, with no condition of a policy, is scanned by a node
- * of our own in place of the plan's: of ten million rows the executor would take as
- * long as the scan.  Else the rows of the query go to a sink.
+ * If the plan is nothing but a scan of the table, a node of our own takes its place,
+ * as the executor's work for each of some million rows would cost about as much again.
+ * Else, as with row security, the rows of the plan go to a sink.
  *
  * Workers of a parallel query fill partitions of their own, which the leader adds
  * to its.  If those of one do not fit into its part of the memory, the leader reads
