@@ -21,7 +21,6 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/extensible.h"
-#include "nodes/makefuncs.h"
 #include "optimizer/cost.h"
 #include "port/atomics.h"
 #include "storage/dsm.h"
