@@ -501,6 +501,25 @@ GRANT SELECT ON stedi.accelerometer_landing TO regress_other;
 SET ROLE regress_other;
 SELECT basis, count(*) FROM stedi.device_evidence GROUP BY basis ORDER BY basis;
 RESET ROLE;
+-- of the rows that they may see
+BEGIN;
+CREATE POLICY regress_some ON stedi.step_trainer_landing USING (serial_number <> 'd1');
+CREATE POLICY regress_some ON stedi.accelerometer_landing USING (email <> 'b');
+ALTER TABLE stedi.step_trainer_landing ENABLE ROW LEVEL SECURITY;
+ALTER TABLE stedi.accelerometer_landing ENABLE ROW LEVEL SECURITY;
+TRUNCATE stedi.accelerometer_landing, stedi.step_trainer_landing;
+INSERT INTO stedi.step_trainer_landing (sensor_reading_time, serial_number, record_id)
+VALUES (to_timestamp(1), 'd1', 1), (to_timestamp(1), 'd2', 2);
+INSERT INTO stedi.accelerometer_landing (email, "timestamp", x, y, z, record_id)
+VALUES ('a', to_timestamp(1), 0, 0, 0, 1), ('b', to_timestamp(1), 0, 0, 0, 2);
+SELECT * FROM stedi.match_devices(64) ORDER BY 1;
+SET LOCAL ROLE regress_other;
+SELECT * FROM stedi.match_devices(64) ORDER BY 1;
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SELECT * FROM stedi.match_devices(64) ORDER BY 1;
+ROLLBACK;
 
 TRUNCATE stedi.customer_landing, stedi.accelerometer_landing, stedi.step_trainer_landing;
 SELECT count(*) FROM stedi.refresh();

@@ -8,6 +8,7 @@
 #include "utils/guc.h"
 
 #include "pg/index_builder.h"
+#include "pg/match.h"
 #include "pg/settings.h"
 #include "pg/sink.h"
 
@@ -89,4 +90,5 @@ _PG_init(void)
 	MarkGUCPrefixReserved("stedi");
 
 	stedi_sink_init();
+	stedi_match_init();
 }

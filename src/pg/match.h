@@ -7,6 +7,9 @@
 
 #include "pg/sink.h"
 
+/* At the start of the library, in parallel workers, too. */
+extern void stedi_match_init(void);
+
 /* Takes all readings of a landing table, for stedi.match_devices(). */
 extern const StediSink stedi_reading_sink;
 

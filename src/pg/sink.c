@@ -57,7 +57,6 @@ static Plan *put_sink(Plan *child, Putting *putting);
 static List *columns_of(const List *targetlist, int varno);
 static Node *create_state(CustomScan *node);
 static void begin_sink(CustomScanState *node, EState *estate, int eflags);
-static dsm_segment *find_segment(dsm_handle handle);
 static TupleTableSlot *run_sink(CustomScanState *node);
 static void end_sink(CustomScanState *node);
 static void rescan_sink(CustomScanState *node);
@@ -265,28 +264,29 @@ begin_sink(CustomScanState *node, EState *estate, int eflags)
 
 	self->sink = sinks[intVal(linitial(private))];
 	if (handle != DSM_HANDLE_INVALID)
-		self->shared = dsm_segment_address(find_segment(handle));
+		self->shared = stedi_sink_shared(handle);
 	outerPlanState(node) = ExecInitNode(outerPlan(node->ss.ps.plan), estate, eflags);
 	/* Its slots are handed on, of whatever kind they are. */
 	node->ss.ps.resultopsset = true;
 	node->ss.ps.resultopsfixed = false;
 }
 
-static dsm_segment *
-find_segment(dsm_handle handle)
+void *
+stedi_sink_shared(dsm_handle handle)
 {
 	dsm_segment *segment = dsm_find_mapping(handle);
 
-	if (segment != NULL)
-		return segment;
-	/* in a worker, which has it until it ends */
-	segment = dsm_attach(handle);
 	if (segment == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("could not map dynamic shared memory segment")));
-	dsm_pin_mapping(segment);
-	return segment;
+	{
+		/* in a worker, which has it until it ends */
+		segment = dsm_attach(handle);
+		if (segment == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("could not map dynamic shared memory segment")));
+		dsm_pin_mapping(segment);
+	}
+	return dsm_segment_address(segment);
 }
 
 static TupleTableSlot *

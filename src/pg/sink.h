@@ -53,6 +53,9 @@ extern void stedi_sink_put(PlannedStmt *plan, StediSinkKind kind, dsm_segment *s
 /* Would workers give it rows? */
 extern bool stedi_sink_has_workers(const PlannedStmt *plan, StediSinkKind kind);
 
+/* For plan nodes: the memory that the processes of a query share. */
+extern void *stedi_sink_shared(dsm_handle handle);
+
 /* For the sink: its options, and the rows as they come, named as the query names
  * them.  Columns that are no part of its result are dropped ones there; palloc'd. */
 extern List *stedi_sink_options(const CustomScanState *node);

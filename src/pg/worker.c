@@ -456,7 +456,7 @@ receive(Leader *leader, Worker *worker)
 			ErrorData  *error = palloc0(sizeof(ErrorData));
 
 			error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
-			error->message = "a worker was terminated";
+			error->message = "a worker was terminated: what it was loading is rolled back, and loaded by the next run";
 			note_error(leader, worker->source, error);
 		}
 	}

@@ -57,48 +57,51 @@ WITH claim AS (
 		  WHERE serial_number IS NOT NULL AND email IS NOT NULL) AS c
 	GROUP BY serial_number
 ), contest AS (
-	SELECT d.serial_number,
-		   d.emails[1] AS best,
-		   coalesce(d.matched[1], 0) AS best_matched,
-		   coalesce(d.matched[2], 0) AS second_matched,
+	SELECT d.serial_number, d.emails, d.matched, d.best, d.best_matched, d.second_matched,
 		   coalesce(l.claimants, 0) AS claimants,
-		   l.claimant,
-		   coalesce(d.matched[array_position(d.emails, l.claimant)], 0) AS claimant_matched
-	FROM stedi.match_devices((SELECT stedi.policy('sample_size')::integer)) AS d
+		   l.claimant
+	FROM (SELECT serial_number, emails, matched,
+				 emails[1] AS best,
+				 coalesce(matched[1], 0) AS best_matched,
+				 coalesce(matched[2], 0) AS second_matched
+		  FROM stedi.match_devices((SELECT stedi.policy('sample_size')::integer))
+		  WHERE octet_length(serial_number) <= 1000	-- what an index can hold
+		  OFFSET 0) AS d	-- else arrays are unpacked wherever an element is used
 	LEFT JOIN claim AS l USING (serial_number)
-	WHERE octet_length(d.serial_number) <= 1000	-- what an index can hold
 ), verdict AS (
-	SELECT c.*,
+	SELECT serial_number, claimants, claimant, best, best_matched, second_matched,
 		   CASE
 			   WHEN best_matched >= (SELECT stedi.policy('min_matches')::integer)
 				AND best_matched >= second_matched * (SELECT stedi.policy('min_ratio')::numeric)
 				AND best_matched > second_matched
 			   THEN 'evidence'
 			   WHEN claimants = 1
-				AND claimant_matched >= (SELECT stedi.policy('min_claim_matches')::integer)
-				AND claimant_matched = best_matched
+				AND coalesce(matched[array_position(emails, claimant)], 0) >= (SELECT stedi.policy('min_claim_matches')::integer)
+				AND coalesce(matched[array_position(emails, claimant)], 0) = best_matched
 			   THEN 'claim'
 			   ELSE 'unresolved'
-		   END AS basis
-	FROM contest AS c
-	OFFSET 0	-- else basis is computed wherever it is used
-)
-SELECT v.serial_number,
-	   CASE WHEN NOT f.contests THEN CASE v.basis WHEN 'evidence' THEN v.best WHEN 'claim' THEN v.claimant END END AS email,
-	   CASE WHEN f.contests THEN 'unresolved' ELSE v.basis END AS basis,
-	   v.claimants,
-	   v.best_matched AS matched,
-	   v.second_matched AS runner_up
-FROM verdict AS v
-CROSS JOIN LATERAL (
+		   END AS basis,
+		   stedi.erased_rival(serial_number) AS rival
+	FROM contest
+	OFFSET 0	-- else both are computed wherever they are used
+), objection AS (
 	-- Somebody who was forgotten speaks against the owner as before.
-	SELECT coalesce(CASE v.basis
-					WHEN 'claim' THEN e.claimed OR e.matched > v.best_matched
-					WHEN 'evidence' THEN v.best_matched <= e.matched
-						 OR v.best_matched < e.matched * (SELECT stedi.policy('min_ratio')::numeric)
+	SELECT v.*,
+		   coalesce(CASE basis
+					WHEN 'claim' THEN (rival).claimed OR (rival).matched > best_matched
+					WHEN 'evidence' THEN best_matched <= (rival).matched
+						 OR best_matched < (rival).matched * (SELECT stedi.policy('min_ratio')::numeric)
 					END, false) AS contests
-	FROM stedi.erased_rival(v.serial_number) AS e
-) AS f;
+	FROM verdict AS v
+	OFFSET 0
+)
+SELECT serial_number,
+	   CASE WHEN NOT contests THEN CASE basis WHEN 'evidence' THEN best WHEN 'claim' THEN claimant END END AS email,
+	   CASE WHEN contests THEN 'unresolved' ELSE basis END AS basis,
+	   claimants,
+	   best_matched AS matched,
+	   second_matched AS runner_up
+FROM objection;
 COMMENT ON VIEW stedi.device_evidence IS
 	'whose device each serial number is by the landing tables as they are now';
 

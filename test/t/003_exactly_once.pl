@@ -19,17 +19,12 @@ my $proxy = StediProxy->new;
 
 sub one { return $node->safe_psql('postgres', $_[0]) }
 
-my $landing = scratch_dir();
-my $truth = make_landing($landing, '--clean');
+my $truth = attach_landing($node, $s3, '--clean');
 my $kind = $truth->{kinds}{accelerometer};
-$s3->sync($landing, key('lake/'));
-one('SELECT stedi.attach(' . quote(uri('lake')) . ')');
 
 my $loaded = "$kind->{objects}|$kind->{records}";
 my $ingest = q{SELECT count(*), coalesce(sum(rows_loaded), 0) FROM stedi.ingest('accelerometer')};
-my $counts = q{SELECT count(DISTINCT record_id >> 32), count(*), count(DISTINCT record_id)
-	FROM stedi.accelerometer_landing};
-my $all = "$kind->{objects}|$kind->{records}|$kind->{records}";
+my ($counts, $all) = counts_once('accelerometer_landing', $kind);
 
 is(one($ingest), $loaded, 'the first ingest loads everything');
 is(one($ingest), '0|0', 'the second loads nothing');

@@ -13,52 +13,13 @@ use StediS3;
 use StediTest;
 use Test::More;
 
-# What is promised, and what the measuring may add on a busy machine: it asks for
-# the state of the backend every millisecond.  The best of some tries counts,
-# since other processes can only add to it.
-my $promised_ms = 100;
-my $measuring_ms = 10;
-my $tries = 3;
-
 my $s3 = StediS3->new;
 my $proxy = StediProxy->new;
 my $node = lake_node('cancel', endpoint => $proxy->endpoint);
 
 sub one { return $node->safe_psql('postgres', $_[0]) }
 
-# Milliseconds by the server's clock from asking a backend to stop until it is
-# idle, or gone.
-one(<<'SQL');
-CREATE FUNCTION stop_ms(pid int, how text) RETURNS numeric LANGUAGE plpgsql AS $$
-DECLARE
-	started timestamptz := clock_timestamp();
-	a record;
-BEGIN
-	IF how = 'cancel' THEN
-		PERFORM pg_cancel_backend(stop_ms.pid);
-	ELSE
-		PERFORM pg_terminate_backend(stop_ms.pid);
-	END IF;
-	LOOP
-		PERFORM pg_stat_clear_snapshot();
-		SELECT s.state, s.state_change INTO a FROM pg_stat_activity AS s WHERE s.pid = stop_ms.pid;
-		IF NOT FOUND THEN
-			RETURN round(extract(epoch FROM clock_timestamp() - started) * 1000, 1);
-		ELSIF a.state <> 'active' THEN
-			RETURN round(extract(epoch FROM a.state_change - started) * 1000, 1);
-		ELSIF clock_timestamp() > started + interval '5 s' THEN
-			RETURN 5000;
-		END IF;
-		PERFORM pg_sleep(0.001);
-	END LOOP;
-END
-$$;
-SQL
-
-my $landing = scratch_dir();
-my $truth = make_landing($landing, '--clean', '--customers', 200);
-$s3->sync($landing, key('lake/'));
-one('SELECT stedi.attach(' . quote(uri('lake')) . ')');
+my $truth = attach_landing($node, $s3, '--clean', '--customers', 200);
 
 my $ingest = q{SELECT count(*) FROM stedi.ingest('accelerometer')};
 my $export = q{SELECT count(*) FROM stedi.export_query($$
@@ -142,28 +103,23 @@ my $fds = remote_fds($pid);
 for my $case (@cases)
 {
 	my ($where, $sql, $rule, @more) = @$case;
-	my @figures;
 	my ($out, $messages);
-	for (1 .. $tries)
-	{
-		$proxy->clear;
-		$proxy->rule(%$_) for $rule, @more;
-		start_query($session, $sql);
-		unless (hangs($rule))
-		{
-			fail("$where: the query hangs");
-			last;
-		}
-		cmp_ok(one($workers), '>', 0, "$where: and so do workers") if $sql eq $by_workers;
-		push @figures, one("SELECT stop_ms($pid, 'cancel')");
-		$proxy->clear;
-		($out, $messages) = finish_query($session);
-		last if $figures[-1] <= $promised_ms + $measuring_ms;
-		clean_up() if @more;
-	}
+	stops_at_once($node, cancel => $where,
+		sub {
+			my ($again) = @_;
+			clean_up() if $again && @more;
+			$proxy->clear;
+			$proxy->rule(%$_) for $rule, @more;
+			start_query($session, $sql);
+			hangs($rule) or return;
+			cmp_ok(one($workers), '>', 0, "$where: and so do workers") if $sql eq $by_workers;
+			return $pid;
+		},
+		sub {
+			$proxy->clear;
+			($out, $messages) = finish_query($session);
+		});
 	$proxy->clear;
-	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, "$where: cancelled at once");
-	diag "cancel $where: @figures ms";
 	like($messages, qr/57014: canceling statement due to user request/, "$where: as a cancelled query");
 	is($out, '', "$where: no result");
 	# What a dead store keeps, the next export to the same place removes.
@@ -178,21 +134,19 @@ for my $case (@cases)
 # Nor does one that has failed keep anybody waiting while it takes back its upload.
 {
 	my $failing = $export =~ s/SELECT i,/SELECT 1 \/ (400000 - i),/r;
-	my (@figures, $messages);
-	for (1 .. $tries)
-	{
-		$proxy->clear;
-		$proxy->rule(method => 'DELETE', @dead);
-		start_query($session, $failing);
-		ok($proxy->wait_stalled, 'after an error: the upload cannot be taken back') or last;
-		push @figures, one("SELECT stop_ms($pid, 'cancel')");
-		$proxy->clear;
-		(undef, $messages) = finish_query($session);
-		clean_up();
-		last if $figures[-1] <= $promised_ms + $measuring_ms;
-	}
-	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, 'after an error: cancelled at once');
-	diag "cancel after an error: @figures ms";
+	my $messages;
+	stops_at_once($node, cancel => 'after an error',
+		sub {
+			$proxy->clear;
+			$proxy->rule(method => 'DELETE', @dead);
+			start_query($session, $failing);
+			return ok($proxy->wait_stalled, 'after an error: the upload cannot be taken back') ? $pid : undef;
+		},
+		sub {
+			$proxy->clear;
+			(undef, $messages) = finish_query($session);
+			clean_up();
+		});
 	like($messages, qr/22012: division by zero/, 'after an error: that is what is told');
 	is_deeply([ $s3->uploads(key('out/')) ], [], 'after an error: the next export cleans up');
 	is(untouched(), '0|0|0', 'after an error: nothing is left half done');
@@ -226,22 +180,18 @@ one('TRUNCATE stedi.accelerometer_landing; TRUNCATE stedi.object CASCADE');
 for my $case (@cases[ 0, 3, 5, 6 ])
 {
 	my ($where, $sql, $rule, @more) = @$case;
-	my @figures;
-	for (1 .. $tries)
-	{
-		$proxy->clear;
-		$proxy->rule(%$_) for $rule, @more;
-		my $victim = session($node);
-		my $victim_pid = backend_pid($victim);
-		start_query($victim, $sql);
-		hangs($rule) or last;
-		push @figures, one("SELECT stop_ms($victim_pid, 'terminate')");
-		$victim->{run}->finish;
-		last if $figures[-1] <= $promised_ms + $measuring_ms;
-	}
+	my $victim;
+	stops_at_once($node, terminate => $where,
+		sub {
+			$proxy->clear;
+			$proxy->rule(%$_) for $rule, @more;
+			$victim = session($node);
+			my $victim_pid = backend_pid($victim);
+			start_query($victim, $sql);
+			return hangs($rule) ? $victim_pid : undef;
+		},
+		sub { $victim->{run}->finish });
 	$proxy->clear;
-	cmp_ok($figures[-1] // 'Inf', '<=', $promised_ms + $measuring_ms, "$where: terminated at once");
-	diag "terminate $where: @figures ms";
 	is(untouched(), '0|0|0', "$where: nothing is left half done after that");
 }
 

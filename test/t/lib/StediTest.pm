@@ -22,13 +22,43 @@ use Time::HiRes qw(sleep time);
 our @EXPORT = qw(
   lake_node lake_option need_s3 server_has bucket key uri literal_uri quote
   sql_error is_error session start_query finish_query backend_pid crash
-  scratch_dir make_landing reframe remote_fds wait_until
+  stops_at_once scratch_dir make_landing attach_landing counts_once reframe
+  remote_fds wait_until
 );
 
 my @variables = map { "STEDI_S3_$_" } qw(
   ENDPOINT DNS_ENDPOINT TLS_ENDPOINT CA_FILE REGION BUCKET ACCESS_KEY_ID
   SECRET_ACCESS_KEY OTHER_BUCKET OTHER_ACCESS_KEY_ID OTHER_SECRET_ACCESS_KEY FEATURES
 );
+
+# Milliseconds by the server's clock from asking a backend to stop until it is
+# idle, or gone.
+my $stop_ms = <<'SQL';
+CREATE OR REPLACE FUNCTION stop_ms(pid int, how text) RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE
+	started timestamptz := clock_timestamp();
+	a record;
+BEGIN
+	IF how = 'cancel' THEN
+		PERFORM pg_cancel_backend(stop_ms.pid);
+	ELSE
+		PERFORM pg_terminate_backend(stop_ms.pid);
+	END IF;
+	LOOP
+		PERFORM pg_stat_clear_snapshot();
+		SELECT s.state, s.state_change INTO a FROM pg_stat_activity AS s WHERE s.pid = stop_ms.pid;
+		IF NOT FOUND THEN
+			RETURN round(extract(epoch FROM clock_timestamp() - started) * 1000, 1);
+		ELSIF a.state <> 'active' THEN
+			RETURN round(extract(epoch FROM a.state_change - started) * 1000, 1);
+		ELSIF clock_timestamp() > started + interval '5 s' THEN
+			RETURN 5000;
+		END IF;
+		PERFORM pg_sleep(0.001);
+	END LOOP;
+END
+$$;
+SQL
 
 # Without a server a test fails: a skipped test proves nothing.
 sub need_s3
@@ -189,6 +219,30 @@ sub crash
 	return $node->poll_query_until('postgres', 'SELECT true');
 }
 
+# Ask a backend to stop, by "cancel" or "terminate": it does so at once, within what
+# is promised and what the measuring may add on a busy machine, as the state of the
+# backend is asked for every millisecond.  The best of some tries counts, since other
+# processes can only add to it.  Before each $begin gets the number of the try, from
+# 0, and returns the backend's pid, undef if it does not come so far; $end follows.
+sub stops_at_once
+{
+	my ($node, $how, $what, $begin, $end) = @_;
+	my $limit_ms = 100 + 10;
+	my @figures;
+
+	$node->safe_psql('postgres', $stop_ms);
+	for my $try (0 .. 2)
+	{
+		my $pid = $begin->($try) or last;
+		push @figures, $node->safe_psql('postgres', "SELECT stop_ms($pid, '$how')");
+		$end->();
+		last if $figures[-1] <= $limit_ms;
+	}
+	cmp_ok($figures[-1] // 'Inf', '<=', $limit_ms, "$what: at once after $how");
+	diag "$how $what: @figures ms";
+	return;
+}
+
 # Descriptors of a process that lead outside: sockets, epoll, pipes.
 sub remote_fds
 {
@@ -222,6 +276,26 @@ sub make_landing
 	my $text = `"$FindBin::RealBin/../demo/make-landing" @options "$dir"`;
 	die "make-landing failed\n" if $? != 0;
 	return decode_json($text);
+}
+
+# The same, in the lake of a node's server, attached.
+sub attach_landing
+{
+	my ($node, $s3, @options) = @_;
+	my $landing = scratch_dir();
+	my $truth = make_landing($landing, @options);
+	$s3->sync($landing, key('lake/'));
+	$node->safe_psql('postgres', 'SELECT stedi.attach(' . quote(uri('lake')) . ')');
+	return $truth;
+}
+
+# A query that counts objects, rows and different rows of a landing table, and what
+# it says when every record is there once.
+sub counts_once
+{
+	my ($table, $kind) = @_;
+	return ("SELECT count(DISTINCT record_id >> 32), count(*), count(DISTINCT record_id) FROM stedi.$table",
+		"$kind->{objects}|$kind->{records}|$kind->{records}");
 }
 
 sub reframe
