@@ -17,7 +17,6 @@
 #include "access/hio.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -43,6 +42,7 @@
 #include "pg/error.h"
 #include "pg/insert.h"
 #include "pg/tuple.h"
+#include "pg/wal.h"
 
 /* As COPY: so many rows, or so many bytes, whichever comes first. */
 #define BATCH_ROWS	1000
@@ -61,9 +61,6 @@
 
 /* A bulk insert has a ring of so many buffers, or an eighth of all. */
 #define RING_PAGES	(16 * 1024 * 1024 / BLCKSZ)
-
-/* The WAL writer is woken for each of so many parts of the buffers of the WAL. */
-#define WAL_PARTS	8
 
 /* A page that was added to the table, and the buffer that it got. */
 typedef struct AddedPage
@@ -93,7 +90,6 @@ struct StediInserter
 	bool		is_wide;		/* a row of the batch is one to be toasted */
 	BlockNumber first_block;	/* invalid: no row yet */
 	BlockNumber last_block;
-	XLogRecPtr	wal_announced;	/* as far as the WAL writer was told of it */
 
 	/* pages that were added to the table, pinned, the next of them first */
 	Buffer		pages[MAX_PAGES_AHEAD];
@@ -122,7 +118,6 @@ static bool reserve_space(Relation rel, BlockNumber first, BlockNumber n);
 static void note_added(StediInserter *inserter, BlockNumber block, Buffer buffer);
 static void write_pages(StediInserter *inserter, int n);
 static void leave_pages(StediInserter *inserter);
-static void wake_wal_writer(StediInserter *inserter);
 static StediInserted insert_row(StediInserter *inserter, Datum *values, bool *nulls, StediRowError *error);
 static StediInserted execute_insert(StediInserter *inserter);
 
@@ -259,7 +254,6 @@ stedi_inserter_begin(StediInserter *inserter)
 	inserter->bulk = GetBulkInsertState();
 	inserter->n_added = 0;
 	inserter->n_written = 0;
-	inserter->wal_announced = GetXLogInsertRecPtr();
 	inserter->first_block = InvalidBlockNumber;
 	inserter->last_block = 0;
 }
@@ -311,7 +305,8 @@ flush_batch(StediInserter *inserter, bool full)
 	old = MemoryContextSwitchTo(inserter->flush_context);
 	INSTR_TIME_SET_CURRENT(begun);
 	put_batch(inserter, full);
-	wake_wal_writer(inserter);
+	if (RelationNeedsWAL(inserter->rel))
+		stedi_wake_wal_writer();
 	for (int i = 0; i < inserter->n_rows; i++)
 	{
 		BlockNumber block = ItemPointerGetBlockNumber(&inserter->slots[i]->tts_tid);
@@ -502,22 +497,6 @@ leave_pages(StediInserter *inserter)
 		RecordPageWithFreeSpace(inserter->rel, block, BLCKSZ - SizeOfPageHeaderData);
 	}
 	FreeSpaceMapVacuumRange(inserter->rel, first, block);
-}
-
-/*
- * Have the WAL writer write and sync, ahead of the time when there is no room left
- * in the buffers of the WAL: then every backend that wants some waits for the one
- * that does it.
- */
-static void
-wake_wal_writer(StediInserter *inserter)
-{
-	XLogRecPtr	ahead = (XLogRecPtr) XLOGbuffers * XLOG_BLCKSZ / WAL_PARTS;
-
-	if (!RelationNeedsWAL(inserter->rel) || XactLastRecEnd < inserter->wal_announced + ahead)
-		return;
-	XLogSetAsyncXactLSN(XactLastRecEnd);
-	inserter->wal_announced = XactLastRecEnd;
 }
 
 static StediInserted

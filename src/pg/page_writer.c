@@ -9,6 +9,7 @@
 #include "storage/smgr.h"
 
 #include "pg/page_writer.h"
+#include "pg/wal.h"
 
 #define IO_ALIGNMENT 4096		/* of pages in memory, for direct I/O */
 
@@ -42,6 +43,8 @@ stedi_append_pages(StediLocator file, ForkNumber fork, bool logged,
 		MyProc->delayChkptFlags &= ~DELAY_CHKPT_START;
 	}
 	PG_END_TRY();
+	if (logged)
+		stedi_wake_wal_writer();
 }
 
 static void
