@@ -333,6 +333,23 @@ CREATE MATERIALIZED VIEW partly AS SELECT a, random() AS r FROM big UNION ALL SE
 SELECT stedi.refresh_zone('partly');
 SELECT count(*) FILTER (WHERE r > 0 AND r < 1) > 29990 AS random, count(*) FILTER (WHERE r = 2) AS two, sum(a) FROM partly;
 
+-- Parts of a UNION ALL that are waited for together: they tell their Append when they
+-- have rows, and nothing may stand between.
+CREATE EXTENSION postgres_fdw;
+DO $$ BEGIN EXECUTE format(
+	'CREATE SERVER regress_loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host %L, port %L, dbname %L, async_capable ''true'')',
+	current_setting('unix_socket_directories'), current_setting('port'), current_database());
+END $$;
+CREATE USER MAPPING FOR CURRENT_USER SERVER regress_loopback;
+CREATE FOREIGN TABLE far (a int, b int) SERVER regress_loopback OPTIONS (schema_name 'regress_zone', table_name 'big');
+CREATE FOREIGN TABLE farther (a int, b int) SERVER regress_loopback OPTIONS (schema_name 'regress_zone', table_name 'big');
+CREATE VIEW everywhere AS
+SELECT 'far' AS part, a FROM far UNION ALL SELECT 'farther', a FROM farther UNION ALL SELECT 'near', a FROM big;
+CREATE MATERIALIZED VIEW gathered AS TABLE everywhere WITH NO DATA;
+EXPLAIN (COSTS OFF) TABLE everywhere;
+SELECT stedi.refresh_zone('gathered');
+SELECT part, count(*), sum(a) FROM gathered GROUP BY part ORDER BY part;
+
 -- A function in a worker looks into a view whose index is not built yet; another
 -- refreshes a view itself; a third sees the old rows of the view that is refreshed.
 CREATE TABLE pairs AS SELECT i AS k, i * 2 AS v FROM generate_series(1, 30000) AS i;
@@ -526,6 +543,7 @@ SELECT count(*) FROM stedi.refresh();
 RESET search_path;
 \set VERBOSITY terse
 DROP EXTENSION amcheck;
+DROP EXTENSION postgres_fdw CASCADE;
 DROP SCHEMA regress_zone CASCADE;
 DROP OWNED BY regress_owner, regress_other;
 DROP ROLE regress_owner, regress_other;
