@@ -368,6 +368,10 @@ run(StediHttp *http)
 		if (transfer->sent_twice || message->data.result == CURLE_SEND_FAIL_REWIND)
 			snprintf(transfer->error_text, sizeof(transfer->error_text),
 					 "a kept connection was closed");
+		/* What libcurl 8 says of it repeats what the server sent. */
+		else if (message->data.result == CURLE_BAD_CONTENT_ENCODING)
+			snprintf(transfer->error_text, sizeof(transfer->error_text), "%s",
+					 curl_easy_strerror(message->data.result));
 		finish(transfer, classify(transfer, message->data.result));
 		moved = true;
 	}
