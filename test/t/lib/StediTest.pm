@@ -216,7 +216,8 @@ sub crash
 	kill 'KILL', $pid;
 	$session->{run}->finish;
 	$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
-	return $node->poll_query_until('postgres', 'SELECT true');
+	# A psql that is refused may end before it is given its query, which is an error.
+	return wait_until('the server', sub { eval { $node->safe_psql('postgres', 'SELECT true') } });
 }
 
 # Ask a backend to stop, by "cancel" or "terminate": it does so at once, within what
