@@ -42,6 +42,7 @@
 #define MAX_LEVELS 32
 #define RADIX 256
 #define SMALL_SORT 32			/* sorted by comparison */
+#define TUPLES_PER_CHECK 65536	/* for interrupts */
 
 #define PAGE_SPACE (BLCKSZ - SizeOfPageHeaderData - MAXALIGN(sizeof(BTPageOpaqueData)))
 
@@ -227,6 +228,7 @@ sort_tuples(BTreeWriter *writer, char *tuples, Size n, int shift)
 	char		moving[MAX_TUPLE_SIZE];
 	char		other[MAX_TUPLE_SIZE];
 	Size		at;
+	Size		moved = 0;
 
 	for (;; shift -= BITS_PER_BYTE)
 	{
@@ -235,10 +237,13 @@ sort_tuples(BTreeWriter *writer, char *tuples, Size n, int shift)
 			qsort_interruptible(tuples, n, size, compare_tuples, writer);
 			return;
 		}
-		CHECK_FOR_INTERRUPTS();
 		memset(counts, 0, sizeof(counts));
 		for (Size i = 0; i < n; i++)
+		{
+			if (i % TUPLES_PER_CHECK == 0)
+				CHECK_FOR_INTERRUPTS();
 			counts[(first_key(writer, tuples + i * size) >> shift) & (RADIX - 1)]++;
+		}
 		/* else all have the same byte here */
 		if (counts[(first_key(writer, tuples) >> shift) & (RADIX - 1)] != n)
 			break;
@@ -257,6 +262,8 @@ sort_tuples(BTreeWriter *writer, char *tuples, Size n, int shift)
 		{
 			int			target = (first_key(writer, tuples + next[byte] * size) >> shift) & (RADIX - 1);
 
+			if (moved++ % TUPLES_PER_CHECK == 0)
+				CHECK_FOR_INTERRUPTS();
 			if (target == byte)
 			{
 				next[byte]++;
@@ -323,6 +330,8 @@ all_differ(BTreeWriter *writer)
 	{
 		char	   *tuple = writer->tuples + i * writer->tuple_size;
 
+		if (i % TUPLES_PER_CHECK == 0)
+			CHECK_FOR_INTERRUPTS();
 		if (compare_tuples(tuple - writer->tuple_size, tuple, writer) == 0)
 			return false;
 	}

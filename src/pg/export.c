@@ -187,6 +187,8 @@ export_query(FunctionCallInfo fcinfo, const char *query, const char *source)
 	bool		has_previous = false;
 
 	PreventCommandIfReadOnly("stedi.export()");
+	/* It could not be put on record. */
+	PreventCommandIfParallelMode("stedi.export()");
 	InitMaterializedSRF(fcinfo, 0);
 	export->source = source;
 	export->context = CurrentMemoryContext;

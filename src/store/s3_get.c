@@ -18,10 +18,10 @@
  *
  * The first range is all that a get fetches ahead; while it is read, and once
  * the server has shown that it knows ranges, others follow: one, which is enough
- * where the server is faster than the caller, and twice as many each time the
- * caller has to wait for one, as far as the store has some left for it.  More of
- * them would only be more memory that has left the processor's caches when it is
- * read.  So the store's memory is bounded by its open gets and max_ranges, times
+ * where the server is faster than the caller, and once the caller has to wait soon
+ * as many as the store has left for it: twice as many whenever it looks in vain.
+ * More of them would only be more memory that has left the processor's caches when
+ * it is read.  So the store's memory is bounded by its open gets and max_ranges, times
  * get_buffer_size, and a slow caller stops all of them.
  *
  * Over http nothing but TCP's 16 bits guards the bytes on their way.  What can be

@@ -203,6 +203,18 @@ for my $query ("SELECT n, 1 / (n - $rows) AS q FROM reading", 'SELECT 1 / (n - n
 	is_deeply([ glob "$target*" ], [], "$query: nothing is left");
 }
 
+# What cannot be put on record, because a worker would have to do it, is not written.
+one(<<"SQL");
+CREATE FUNCTION export_one() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS \$\$
+BEGIN
+	RETURN (SELECT sum(rows) FROM stedi.export_query('SELECT 1 AS n', 'file://$lake/inner/'));
+END
+\$\$
+SQL
+is_error($node, "$settings{workers} SELECT sum(export_one()) FROM reading WHERE n = 30000", '25000', 'an export by a worker',
+	message => qr/stedi[.]export\(\) during a parallel operation/);
+is_deeply([ glob "$lake/inner/*" ], [], 'an export by a worker: nothing is written');
+
 # Another worker has an error, too, while the upload is taken back.
 one(<<'SQL');
 CREATE FUNCTION fail(block integer) RETURNS integer LANGUAGE plpgsql PARALLEL SAFE AS $$
