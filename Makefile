@@ -140,7 +140,7 @@ fuzz:
 	@STEDI_FUZZ_SECONDS=$(FUZZ_SECONDS) test/run fuzz
 
 # The benchmark: see test/bench/README.md.
-BENCH_ARGUMENTS = SCALE SCALES RUNS SPARK_RUNS PEERS RESULTS
+BENCH_ARGUMENTS = SCALE SCALES RUNS SPARK_RUNS PEERS RESULTS SET
 
 bench:
 	@test/bench/run $(foreach name,$(BENCH_ARGUMENTS),$(if $($(name)),$(name)='$($(name))'))

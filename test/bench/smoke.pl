@@ -42,7 +42,7 @@ sub measure
 	return ($ok, $out, $err);
 }
 
-my ($ok, $out, $err) = measure("$bench/measure", '--peers', 'copy duckdb');
+my ($ok, $out, $err) = measure("$bench/measure", '--peers', 'copy duckdb', '--set', 'bgwriter_delay=77ms');
 ok($ok, 'the benchmark runs') or diag $err;
 like($out, qr/checksums of all tables and of the exports agree/, 'what the engines made was compared');
 like($out, qr/^missing: duckdb: /m, 'a peer that is not installed is named');
@@ -56,6 +56,7 @@ foreach my $stage ("stedi\tingest accelerometer", "stedi\tzone device_owner", "s
 	like($table, qr/^1\t\Q$stage\E\t\d+\.\d+\t/m, 'measured: ' . $stage =~ tr/\t/ /r);
 }
 like($table, qr/^# missing: duckdb: /m, 'the missing peer is in the table');
+like($table, qr/^# PostgreSQL: .*bgwriter_delay 77ms/m, 'and a setting that was asked for');
 like(slurp("$dir/results/whole-job.svg"), qr/^<svg .*stedi.*<\/svg>$/s, 'there is a picture');
 
 # An engine that takes one axis for another.
