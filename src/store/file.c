@@ -11,8 +11,6 @@
  * symbolic link is followed: who may put files there must not thereby have other
  * files of the server read.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -23,46 +21,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/store_internal.h"
+#include "store/file_walk.h"
 
-/* ".stedi-upload-<pid>-<16 hex digits>-<last part of the key, clipped>" */
-#define UPLOAD_PREFIX		".stedi-upload-"
-#define UPLOAD_RANDOM_BYTES	8
 #define NAME_LIMIT			255 /* NAME_MAX of every file system in use */
 
 /* How often the waiter is asked, so that a cancel takes effect at once. */
-#define ENTRIES_PER_POLL	256
 #define BYTES_PER_POLL		(4 * 1024 * 1024)
 
 /* Written at a time: what is written whole and aligned costs the kernel half as much. */
 #define WRITE_BYTES			(64 * 1024)
 
-/* One directory on the way down: its names, sorted. */
-typedef struct Level
-{
-	char	  **names;			/* directories end in '/' */
-	size_t		n_names;
-	size_t		next;
-	size_t		path_length;	/* of the directory, with its final '/' */
-} Level;
-
-/* A walk of a tree in byte order of paths, objects or uploads. */
-typedef struct Walk
-{
-	StediWaiter waiter;
-	bool		uploads;		/* yield temporary files instead of objects */
-	const char *prefix;
-	StediBytes	path;			/* of the directory on top; then of what was yielded */
-	Level	   *levels;
-	size_t		n_levels;
-	size_t		capacity;
-	unsigned	entries;		/* seen since the waiter was asked */
-} Walk;
-
 typedef struct FileListing
 {
 	StediListing base;
-	Walk		walk;
+	StediWalk		walk;
 	char	   *prefix;
 } FileListing;
 
@@ -86,59 +58,15 @@ typedef struct FilePut
 	char		buffer[WRITE_BYTES];
 } FilePut;
 
-static bool fail_errno(StediStatus *status, int error, const char *action, const char *path);
 static bool start_writeback(FilePut *put, StediStatus *status);
-static bool check_path(const char *path, StediStatus *status);
-static size_t directory_length(const char *path);
 static bool describe(const char *path, const struct stat *st, StediObject *object,
 					 StediStatus *status);
 static void format_etag(const struct stat *st, char *etag, size_t size);
-static const char *upload_target(const char *name);
-static bool walk_start(Walk *walk, StediStatus *status);
-static int	walk_next(Walk *walk, struct stat *st, StediStatus *status);
-static bool walk_enter(Walk *walk, const char *filter, StediStatus *status);
-static bool walk_wants(const Walk *walk, const char *name, const char *filter,
-					   bool is_directory);
-static void walk_end(Walk *walk);
-static bool read_names(Walk *walk, DIR *dir, const char *filter, Level *level,
-					   StediStatus *status);
-static int	is_directory(DIR *dir, const struct dirent *entry);
-static int	compare_names(const void *a, const void *b);
-static void free_level(Level *level);
 static bool open_object(FileGet *get, StediStatus *status);
 static bool check_regular(const struct stat *st, const char *path, StediStatus *status);
 static bool make_parents(const char *path, StediStatus *status);
 static bool sync_directory(const char *path, StediStatus *status);
 static bool create_temp(FilePut *put, StediStatus *status);
-
-static bool
-fail_errno(StediStatus *status, int error, const char *action, const char *path)
-{
-	StediCode	code;
-
-	switch (error)
-	{
-		case ENOENT:
-			code = STEDI_NOT_FOUND;
-			break;
-		case EACCES:
-		case EPERM:
-		case EROFS:
-			code = STEDI_DENIED;
-			break;
-		case ENOMEM:
-			code = STEDI_NO_MEMORY;
-			break;
-		default:
-			code = STEDI_IO;
-			break;
-	}
-	stedi_status_set(status, code, "could not %s \"%s\": %s", action, path,
-					 strerror(error));
-	if (error == EACCES)
-		stedi_status_hint(status, "The database server needs the permissions, as its operating system user; stedi.whoami('file:///') names it.");
-	return false;
-}
 
 static bool
 check_regular(const struct stat *st, const char *path, StediStatus *status)
@@ -150,21 +78,6 @@ check_regular(const struct stat *st, const char *path, StediStatus *status)
 	stedi_status_set(status, STEDI_BAD_ARGUMENT, "\"%s\" is a directory", path);
 	stedi_status_hint(status, "To name everything below it, end it with '/'.");
 	return false;
-}
-
-static bool
-check_path(const char *path, StediStatus *status)
-{
-	if (path[0] == '/')
-		return true;
-	return stedi_status_set(status, STEDI_BAD_ARGUMENT, "path \"%s\" is not absolute", path);
-}
-
-/* Bytes of an absolute path up to and with its last '/'. */
-static size_t
-directory_length(const char *path)
-{
-	return (size_t) (strrchr(path, '/') - path) + 1;
 }
 
 static void
@@ -197,264 +110,6 @@ describe(const char *path, const struct stat *st, StediObject *object, StediStat
 	return true;
 }
 
-/* The target's name inside the name of a temporary file; NULL if it is none. */
-static const char *
-upload_target(const char *name)
-{
-	const char *p = name + strlen(UPLOAD_PREFIX);
-	const char *digits;
-
-	if (strncmp(name, UPLOAD_PREFIX, strlen(UPLOAD_PREFIX)) != 0)
-		return NULL;
-	for (digits = p; isdigit((unsigned char) *p); p++)
-		;
-	if (p == digits || *p++ != '-')
-		return NULL;
-	for (digits = p; isxdigit((unsigned char) *p); p++)
-		;
-	if (p - digits != 2 * UPLOAD_RANDOM_BYTES || *p++ != '-' || *p == '\0')
-		return NULL;
-	return p;
-}
-
-/*
- * Set up a walk; waiter, uploads and prefix are set.  The caller calls
- * walk_end(), also after a failure.
- */
-static bool
-walk_start(Walk *walk, StediStatus *status)
-{
-	size_t		length;
-
-	if (!check_path(walk->prefix, status))
-		return false;
-	length = directory_length(walk->prefix);
-	if (!stedi_bytes_append(&walk->path, walk->prefix, length))
-		return stedi_no_memory(status);
-	return walk_enter(walk, walk->prefix + length, status);
-}
-
-static void
-walk_end(Walk *walk)
-{
-	while (walk->n_levels > 0)
-		free_level(&walk->levels[--walk->n_levels]);
-	free(walk->levels);
-	stedi_bytes_free(&walk->path);
-}
-
-/*
- * Advance to the next file: 1, walk->path is its path and *st what lstat() says;
- * 0 at the end; -1 on failure.
- *
- * Siblings are sorted with '/' after the names of directories, so going down at
- * once into each directory met gives the byte order of whole paths.
- */
-static int
-walk_next(Walk *walk, struct stat *st, StediStatus *status)
-{
-	while (walk->n_levels > 0)
-	{
-		Level	   *level = &walk->levels[walk->n_levels - 1];
-		const char *name;
-
-		if (level->next == level->n_names)
-		{
-			free_level(level);
-			walk->n_levels--;
-			continue;
-		}
-		if (++walk->entries % ENTRIES_PER_POLL == 0 &&
-			!stedi_waiter_wait(&walk->waiter, -1, 0, status))
-			return -1;
-
-		name = level->names[level->next++];
-		walk->path.length = level->path_length;
-		if (!stedi_bytes_append_text(&walk->path, name))
-		{
-			stedi_no_memory(status);
-			return -1;
-		}
-		if (name[strlen(name) - 1] == '/')
-		{
-			if (!walk_enter(walk, "", status))
-				return -1;
-			continue;
-		}
-		if (lstat(walk->path.data, st) == 0)
-		{
-			if (S_ISREG(st->st_mode))
-				return 1;
-		}
-		else if (errno != ENOENT)
-		{
-			/* gone meanwhile */
-			fail_errno(status, errno, "stat file", walk->path.data);
-			return -1;
-		}
-	}
-	return 0;
-}
-
-/*
- * Read the directory walk->path and make it the current level.  One that does
- * not exist has no entries.
- */
-static bool
-walk_enter(Walk *walk, const char *filter, StediStatus *status)
-{
-	/* the directory asked for may be a link, one found below it may not */
-	int			flags = walk->n_levels == 0 ? 0 : O_NOFOLLOW;
-	char	   *path = walk->path.data;
-	Level		level = {.path_length = walk->path.length};
-	int			fd;
-	DIR		   *dir;
-	bool		done;
-
-	if (walk->n_levels == walk->capacity)
-	{
-		size_t		capacity = walk->capacity == 0 ? 8 : walk->capacity * 2;
-		Level	   *levels = realloc(walk->levels, capacity * sizeof(*levels));
-
-		if (levels == NULL)
-			return stedi_no_memory(status);
-		walk->levels = levels;
-		walk->capacity = capacity;
-	}
-
-	/* with its final '/', O_NOFOLLOW would follow */
-	if (flags != 0)
-		path[walk->path.length - 1] = '\0';
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | flags);
-	if (fd < 0)
-	{
-		if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)
-			return true;
-		return fail_errno(status, errno, "open directory", path);
-	}
-	if (flags != 0)
-		path[walk->path.length - 1] = '/';
-	dir = fdopendir(fd);
-	if (dir == NULL)
-	{
-		fail_errno(status, errno, "open directory", path);
-		close(fd);
-		return false;
-	}
-	done = read_names(walk, dir, filter, &level, status);
-	closedir(dir);
-	if (!done)
-	{
-		free_level(&level);
-		return false;
-	}
-	if (level.n_names > 0)
-		qsort(level.names, level.n_names, sizeof(*level.names), compare_names);
-	walk->levels[walk->n_levels++] = level;
-	return true;
-}
-
-/* filter: what names must begin with, the part of the prefix after its last '/'. */
-static bool
-walk_wants(const Walk *walk, const char *name, const char *filter, bool is_directory)
-{
-	const char *target = upload_target(name);
-
-	if (!is_directory && walk->uploads != (target != NULL))
-		return false;
-	if (!is_directory && walk->uploads)
-		name = target;
-	return strncmp(name, filter, strlen(filter)) == 0;
-}
-
-/* Collect the names worth looking at.  The caller frees level, also on failure. */
-static bool
-read_names(Walk *walk, DIR *dir, const char *filter, Level *level, StediStatus *status)
-{
-	size_t		capacity = 0;
-
-	for (;;)
-	{
-		struct dirent *entry;
-		int			directory;
-		size_t		length;
-		char	   *name;
-
-		errno = 0;
-		entry = readdir(dir);
-		if (entry == NULL)
-		{
-			if (errno != 0)
-				return fail_errno(status, errno, "read directory", walk->path.data);
-			return true;
-		}
-		if (++walk->entries % ENTRIES_PER_POLL == 0 &&
-			!stedi_waiter_wait(&walk->waiter, -1, 0, status))
-			return false;
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		directory = is_directory(dir, entry);
-		if (directory < 0 || !walk_wants(walk, entry->d_name, filter, directory))
-			continue;
-
-		if (level->n_names == capacity)
-		{
-			char	  **names;
-
-			capacity = capacity == 0 ? 32 : capacity * 2;
-			names = realloc(level->names, capacity * sizeof(*names));
-			if (names == NULL)
-				return stedi_no_memory(status);
-			level->names = names;
-		}
-		length = strlen(entry->d_name);
-		name = malloc(length + 2);
-		if (name == NULL)
-			return stedi_no_memory(status);
-		memcpy(name, entry->d_name, length);
-		memcpy(name + length, directory ? "/" : "", directory ? 2 : 1);
-		level->names[level->n_names++] = name;
-	}
-}
-
-/* 1: a directory; 0: a file; -1: neither. */
-static int
-is_directory(DIR *dir, const struct dirent *entry)
-{
-	struct stat st;
-
-	switch (entry->d_type)
-	{
-		case DT_DIR:
-			return 1;
-		case DT_REG:
-			return 0;
-		case DT_UNKNOWN:
-			break;
-		default:
-			return -1;
-	}
-	if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return -1;
-	if (S_ISDIR(st.st_mode))
-		return 1;
-	return S_ISREG(st.st_mode) ? 0 : -1;
-}
-
-static int
-compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-static void
-free_level(Level *level)
-{
-	for (size_t i = 0; i < level->n_names; i++)
-		free(level->names[i]);
-	free(level->names);
-}
-
 static StediListing *
 file_list(StediStore *store, const char *prefix, StediStatus *status)
 {
@@ -470,9 +125,9 @@ file_list(StediStore *store, const char *prefix, StediStatus *status)
 	}
 	listing->walk.waiter = store->waiter;
 	listing->walk.prefix = listing->prefix;
-	if (!walk_start(&listing->walk, status))
+	if (!stedi_walk_start(&listing->walk, status))
 	{
-		walk_end(&listing->walk);
+		stedi_walk_end(&listing->walk);
 		free(listing->prefix);
 		free(listing);
 		return NULL;
@@ -485,7 +140,7 @@ file_listing_next(StediListing *base, StediObject *object, StediStatus *status)
 {
 	FileListing *listing = (FileListing *) base;
 	struct stat st;
-	int			found = walk_next(&listing->walk, &st, status);
+	int			found = stedi_walk_next(&listing->walk, &st, status);
 
 	if (found == 1 && !describe(listing->walk.path.data, &st, object, status))
 		return -1;
@@ -497,7 +152,7 @@ file_listing_close(StediListing *base)
 {
 	FileListing *listing = (FileListing *) base;
 
-	walk_end(&listing->walk);
+	stedi_walk_end(&listing->walk);
 	free(listing->prefix);
 	free(listing);
 }
@@ -508,10 +163,10 @@ file_head(StediStore *store, const char *key, StediObject *object, StediStatus *
 	struct stat st;
 
 	(void) store;
-	if (!check_path(key, status))
+	if (!stedi_file_check_path(key, status))
 		return false;
 	if (stat(key, &st) != 0)
-		return fail_errno(status, errno, "stat file", key);
+		return stedi_file_fail(status, errno, "stat file", key);
 	if (!check_regular(&st, key, status))
 		return false;
 	return describe(key, &st, object, status);
@@ -527,7 +182,7 @@ file_get(StediStore *store, const StediObject *object, StediStatus *status)
 	FileGet    *get;
 
 	(void) store;
-	if (!check_path(object->key, status))
+	if (!stedi_file_check_path(object->key, status))
 		return NULL;
 	get = calloc(1, sizeof(*get));
 	if (get == NULL || !stedi_object_copy(&get->object, object))
@@ -550,9 +205,9 @@ open_object(FileGet *get, StediStatus *status)
 	/* O_NONBLOCK: opening a FIFO must not wait for its writer */
 	get->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (get->fd < 0)
-		return fail_errno(status, errno, "open file", path);
+		return stedi_file_fail(status, errno, "open file", path);
 	if (fstat(get->fd, &st) != 0)
-		return fail_errno(status, errno, "stat file", path);
+		return stedi_file_fail(status, errno, "stat file", path);
 	if (!check_regular(&st, path, status))
 		return false;
 	format_etag(&st, etag, sizeof(etag));
@@ -595,7 +250,7 @@ file_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status)
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 	{
-		fail_errno(status, errno, "read file", get->object.key);
+		stedi_file_fail(status, errno, "read file", get->object.key);
 		return -1;
 	}
 	if (got > 0)
@@ -608,7 +263,7 @@ file_get_read(StediGet *base, void *buffer, size_t size, StediStatus *status)
 	/* the end, or an early one: was it one file all the time? */
 	if (fstat(get->fd, &st) != 0)
 	{
-		fail_errno(status, errno, "stat file", get->object.key);
+		stedi_file_fail(status, errno, "stat file", get->object.key);
 		return -1;
 	}
 	format_etag(&st, etag, sizeof(etag));
@@ -644,7 +299,7 @@ sync_directory(const char *path, StediStatus *status)
 		error = errno;
 	if (fd >= 0)
 		close(fd);
-	return error == 0 || fail_errno(status, error, "fsync directory", path);
+	return error == 0 || stedi_file_fail(status, error, "fsync directory", path);
 }
 
 /* Create the directories that lead to path, as mkdir -p does. */
@@ -665,7 +320,7 @@ make_parents(const char *path, StediStatus *status)
 		if (mkdir(directory, 0755) == 0)
 		{
 			memcpy(parent, directory, i + 1);
-			parent[directory_length(parent)] = '\0';
+			parent[stedi_directory_length(parent)] = '\0';
 			done = sync_directory(parent, status);
 		}
 		else if (errno != EEXIST)
@@ -675,7 +330,7 @@ make_parents(const char *path, StediStatus *status)
 			struct stat st;
 
 			if (stat(directory, &st) != 0 || !S_ISDIR(st.st_mode))
-				done = fail_errno(status, error, "create directory", directory);
+				done = stedi_file_fail(status, error, "create directory", directory);
 		}
 		directory[i] = '/';
 	}
@@ -688,9 +343,9 @@ make_parents(const char *path, StediStatus *status)
 static bool
 create_temp(FilePut *put, StediStatus *status)
 {
-	size_t		length = directory_length(put->path);
+	size_t		length = stedi_directory_length(put->path);
 	StediBytes	path;
-	unsigned char random[UPLOAD_RANDOM_BYTES];
+	unsigned char random[STEDI_UPLOAD_RANDOM_BYTES];
 	size_t		start;
 
 	stedi_bytes_init(&path, 0);
@@ -701,7 +356,7 @@ create_temp(FilePut *put, StediStatus *status)
 		stedi_bytes_free(&path);
 		return stedi_status_set(status, STEDI_IO, "could not get random bytes");
 	}
-	stedi_bytes_printf(&path, UPLOAD_PREFIX "%ld-", (long) getpid());
+	stedi_bytes_printf(&path, STEDI_UPLOAD_PREFIX "%ld-", (long) getpid());
 	for (size_t i = 0; i < sizeof(random); i++)
 		stedi_bytes_printf(&path, "%02x", random[i]);
 	stedi_bytes_printf(&path, "-%.*s", (int) (NAME_LIMIT - (path.length - start) - 1),
@@ -713,7 +368,7 @@ create_temp(FilePut *put, StediStatus *status)
 	put->fd = open(put->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (put->fd < 0)
 	{
-		fail_errno(status, errno, "create file", put->temp_path);
+		stedi_file_fail(status, errno, "create file", put->temp_path);
 		free(put->temp_path);
 		put->temp_path = NULL;
 		return false;
@@ -730,9 +385,9 @@ file_put(StediStore *store, const char *key, const StediPutOptions *options,
 	/* a file has no place for content type and encoding */
 	(void) store;
 	(void) options;
-	if (!check_path(key, status))
+	if (!stedi_file_check_path(key, status))
 		return NULL;
-	if (key[directory_length(key)] == '\0')
+	if (key[stedi_directory_length(key)] == '\0')
 	{
 		stedi_status_set(status, STEDI_BAD_ARGUMENT, "\"%s\" names a directory", key);
 		return NULL;
@@ -766,7 +421,7 @@ start_writeback(FilePut *put, StediStatus *status)
 #ifdef SYNC_FILE_RANGE_WRITE
 	if (sync_file_range(put->fd, 0, 0, SYNC_FILE_RANGE_WRITE) != 0 &&
 		errno != ENOSYS && errno != EINVAL && errno != ESPIPE)
-		return fail_errno(status, errno, "write file", put->temp_path);
+		return stedi_file_fail(status, errno, "write file", put->temp_path);
 #else
 	(void) put;
 	(void) status;
@@ -790,7 +445,7 @@ write_buffer(FilePut *put, StediStatus *status)
 			put->length -= (size_t) written;
 		}
 		else if (errno != EINTR)
-			return fail_errno(status, errno, "write file", put->temp_path);
+			return stedi_file_fail(status, errno, "write file", put->temp_path);
 	}
 	if (put->unpolled < BYTES_PER_POLL)
 		return true;
@@ -831,13 +486,13 @@ file_put_commit(StediPut *base, char **etag, StediStatus *status)
 	if (!write_buffer(put, status))
 		return false;
 	if (fsync(fd) != 0)
-		return fail_errno(status, errno, "fsync file", put->temp_path);
+		return stedi_file_fail(status, errno, "fsync file", put->temp_path);
 	if (fstat(fd, &st) != 0)
-		return fail_errno(status, errno, "stat file", put->temp_path);
+		return stedi_file_fail(status, errno, "stat file", put->temp_path);
 	format_etag(&st, text, sizeof(text));
 	put->fd = -1;
 	if (close(fd) != 0)
-		return fail_errno(status, errno, "close file", put->temp_path);
+		return stedi_file_fail(status, errno, "close file", put->temp_path);
 	*etag = strdup(text);
 	if (*etag == NULL)
 		return stedi_no_memory(status);
@@ -845,12 +500,12 @@ file_put_commit(StediPut *base, char **etag, StediStatus *status)
 	{
 		free(put->temp_path);
 		put->temp_path = NULL;
-		put->path[directory_length(put->path)] = '\0';
+		put->path[stedi_directory_length(put->path)] = '\0';
 		if (sync_directory(put->path, status))
 			return true;
 	}
 	else
-		fail_errno(status, errno, "rename to", put->path);
+		stedi_file_fail(status, errno, "rename to", put->path);
 	free(*etag);
 	*etag = NULL;
 	return false;
@@ -888,11 +543,11 @@ static bool
 file_remove(StediStore *store, const char *key, StediStatus *status)
 {
 	(void) store;
-	if (!check_path(key, status))
+	if (!stedi_file_check_path(key, status))
 		return false;
 	if (unlink(key) == 0 || errno == ENOENT || errno == ENOTDIR)
 		return true;
-	return fail_errno(status, errno, "remove file", key);
+	return stedi_file_fail(status, errno, "remove file", key);
 }
 
 /*
@@ -903,23 +558,23 @@ static bool
 file_list_uploads(StediStore *store, const char *prefix, StediUploadPage *page,
 				  StediStatus *status)
 {
-	Walk		walk = {.waiter = store->waiter, .uploads = true, .prefix = prefix};
+	StediWalk		walk = {.waiter = store->waiter, .uploads = true, .prefix = prefix};
 	struct stat st;
 	int			found = -1;
 
 	memset(page, 0, sizeof(*page));
-	if (walk_start(&walk, status))
+	if (stedi_walk_start(&walk, status))
 	{
-		while ((found = walk_next(&walk, &st, status)) == 1)
+		while ((found = stedi_walk_next(&walk, &st, status)) == 1)
 		{
 			const char *path = walk.path.data;
-			size_t		length = directory_length(path);
+			size_t		length = stedi_directory_length(path);
 			StediUpload upload = {0};
 			StediBytes	key;
 
 			stedi_bytes_init(&key, 0);
 			stedi_bytes_append(&key, path, length);
-			stedi_bytes_append_text(&key, upload_target(path + length));
+			stedi_bytes_append_text(&key, stedi_upload_target(path + length));
 			upload.key = stedi_bytes_steal(&key);
 			upload.upload_id = strdup(path);
 			upload.initiated = (int64_t) st.st_mtim.tv_sec * 1000000 +
@@ -939,7 +594,7 @@ file_list_uploads(StediStore *store, const char *prefix, StediUploadPage *page,
 			}
 		}
 	}
-	walk_end(&walk);
+	stedi_walk_end(&walk);
 	if (found != 0)
 		stedi_upload_page_free(page);
 	return found == 0;
@@ -951,14 +606,14 @@ file_abort_upload(StediStore *store, const StediUpload *upload, StediStatus *sta
 	const char *path = upload->upload_id;
 
 	(void) store;
-	if (!check_path(path, status))
+	if (!stedi_file_check_path(path, status))
 		return false;
-	if (upload_target(path + directory_length(path)) == NULL)
+	if (stedi_upload_target(path + stedi_directory_length(path)) == NULL)
 		return stedi_status_set(status, STEDI_BAD_ARGUMENT,
 								"\"%s\" is not a temporary file of an upload", path);
 	if (unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR)
 		return true;
-	return fail_errno(status, errno, "remove file", path);
+	return stedi_file_fail(status, errno, "remove file", path);
 }
 
 /* One get being read, one put, and a directory while its names are read. */
